@@ -1,0 +1,19 @@
+import { defineConfig } from 'vitest/config';
+
+const project = (name: string, seconds: number) => ({
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    testTimeout: seconds * 1000,
+    hookTimeout: seconds * 1000,
+    globalSetup: name === 'unit' ? [] : ['test/support/programs.setup.ts'],
+  },
+});
+
+export default defineConfig({
+  test: {
+    // Real builders share two cores: one file at a time keeps the measured states meaningful.
+    fileParallelism: false,
+    projects: [project('unit', 30), project('integration', 60), project('end-to-end', 240), project('long', 3600)],
+  },
+});
