@@ -14,6 +14,11 @@ export default defineConfig({
   test: {
     // Real builders share two cores: one file at a time keeps the measured states meaningful.
     fileParallelism: false,
-    projects: [project('unit', 30), project('integration', 60), project('end-to-end', 240), project('long', 3600)],
+    projects: [
+      project('unit', 30),
+      project('integration', 60),
+      project('end-to-end', 240),
+      project('long', 3600),
+    ],
   },
 });

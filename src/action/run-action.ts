@@ -1,0 +1,110 @@
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as core from '@actions/core';
+import { findBuildx } from '../build/buildx.ts';
+import { runSession, type SessionResult } from '../build/session.ts';
+import { makeReport } from '../report/build-report.ts';
+import type { Report } from '../report/report.ts';
+import { renderSummary } from '../report/summary.ts';
+import { Announcer } from './announcer.ts';
+import { formatDuration } from './duration.ts';
+import { readPlan } from './inputs.ts';
+import { identify, type ProcessIdentity } from './processes.ts';
+import { makeRunFolder, removeRunFolder } from './run-folder.ts';
+import { STATE_FOLDER, STATE_PROCESSES } from './state.ts';
+
+/**
+ * The Action, from inputs to outputs. Resolves with the message of a failure, or undefined.
+ * Rejects on bad input or a machine that can't build, before anything is opened.
+ */
+export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<string | undefined> {
+  const plan = readPlan({
+    read: (name) => core.getInput(name),
+    runnerArch: env['RUNNER_ARCH'] ?? process.arch,
+    workspace: process.cwd(),
+  });
+
+  const folder = await makeRunFolder(env);
+  const leftBehind = new LeftBehind(folder);
+  const announcer = new Announcer(plan.endpoint.url, (line) => core.info(line));
+  const buildx = findBuildx(env);
+  // Awaited in the session, which may end without it.
+  buildx.catch(() => {});
+  try {
+    const result = await runSession(plan, {
+      env,
+      cwd: process.cwd(),
+      folder,
+      buildx,
+      signal,
+      onStep: (step) => {
+        if (step.kind === 'started') leftBehind.add(step.pid);
+        announcer.tell(step);
+      },
+    });
+    const report = makeReport(plan, result);
+    await publish(report, result, env);
+    return result.outcome === 'succeeded' ? undefined : describeFailure(result);
+  } finally {
+    announcer.stop();
+    await removeRunFolder(folder);
+  }
+}
+
+/** What `post` has to look for should this process be killed without warning. Saved before anything is opened. */
+class LeftBehind {
+  readonly #processes: ProcessIdentity[] = [];
+
+  constructor(folder: string) {
+    core.saveState(STATE_FOLDER, folder);
+    this.add(process.pid);
+  }
+
+  add(pid: number): void {
+    const identity = identify(pid);
+    if (identity === undefined) return;
+    this.#processes.push(identity);
+    core.saveState(STATE_PROCESSES, JSON.stringify(this.#processes));
+  }
+}
+
+async function publish(report: Report, result: SessionResult, env: NodeJS.ProcessEnv): Promise<void> {
+  const path = join(
+    env['RUNNER_TEMP'] || tmpdir(),
+    `buildkit-pool-report-${randomBytes(6).toString('hex')}.json`,
+  );
+  await writeFile(path, `${JSON.stringify(report, undefined, 2)}\n`);
+  core.setOutput('queue-time', formatDuration(report.queue_ms));
+  core.setOutput('queue-time-ms', report.queue_ms);
+  core.setOutput('build-time-ms', report.build_ms);
+  core.setOutput('attempts', result.runs);
+  core.setOutput('imageid', result.image.imageId);
+  core.setOutput('digest', result.image.digest);
+  core.setOutput('metadata', result.image.metadata);
+  core.setOutput('report', path);
+  core.info(
+    `${report.outcome}: queued ${formatDuration(report.queue_ms)}, built ${formatDuration(report.build_ms)}, builders used: ${result.runs}`,
+  );
+  if (env['GITHUB_STEP_SUMMARY']) {
+    await core.summary.addRaw(renderSummary(report, result.runs, result.reason)).write();
+  }
+}
+
+function describeFailure(result: SessionResult): string {
+  switch (result.outcome) {
+    case 'succeeded':
+      return '';
+    case 'failed':
+      return `the build failed: it ${result.reason}`;
+    case 'cancelled':
+      return 'cancelled; the builder was given back';
+    case 'queue-timeout':
+      return `${result.reason}; a longer \`queue-timeout\` waits longer, a larger pool is faster`;
+    case 'unreachable':
+      return `${result.reason}`;
+    case 'builder-lost':
+      return `${result.reason}, and \`lost-builder-retries\` allows no further run (builders used: ${result.runs})`;
+  }
+}

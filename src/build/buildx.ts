@@ -1,0 +1,94 @@
+import { getExecOutput } from '@actions/exec';
+
+/** How to call buildx: as a plugin of the docker command, or on its own. */
+export interface Buildx {
+  readonly command: string;
+  /** Arguments that come before buildx's own. */
+  readonly prefix: readonly string[];
+  /** Such as `0.36.1`; undefined for a build without a version. */
+  readonly version: string | undefined;
+}
+
+/** No buildx, or none that can share a pool. `message` names the remedy. */
+export class BuildxProblem extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'BuildxProblem';
+  }
+}
+
+/**
+ * Up to 0.15 buildx opens two connections a build and waits for the second one: on builders that take one at a time
+ * such a client waits for itself for ever. Measured with 0.13.1 and 0.15.1 against 0.16.0.
+ */
+const MINIMUM = { major: 0, minor: 16 };
+
+/** Finds buildx and checks its version. Rejects with a `BuildxProblem`. */
+export async function findBuildx(env: NodeJS.ProcessEnv): Promise<Buildx> {
+  const candidates = [
+    { command: 'docker', prefix: ['buildx'] },
+    { command: 'buildx', prefix: [] },
+  ] as const;
+  for (const { command, prefix } of candidates) {
+    const output = await capture(command, [...prefix, 'version'], env);
+    if (output === undefined) continue;
+    const version = readVersion(output);
+    if (version !== undefined && isTooOld(version)) {
+      throw new BuildxProblem(
+        `docker buildx is ${version}, which deadlocks on builders that take one build at a time: install 0.16.0 or newer`,
+      );
+    }
+    return { command, prefix, version };
+  }
+  throw new BuildxProblem(
+    'neither `docker buildx` nor `buildx` can be run: install the buildx plugin, 0.16.0 or newer (package docker-buildx-plugin)',
+  );
+}
+
+/** Makes a builder of the remote driver in the private BUILDX_CONFIG of `env`. Opens no connection. */
+export async function createBuilder(
+  buildx: Buildx,
+  name: string,
+  address: string,
+  env: NodeJS.ProcessEnv,
+): Promise<void> {
+  const args = [...buildx.prefix, 'create', '--name', name, '--driver', 'remote', address];
+  const { exitCode, stderr } = await getExecOutput(buildx.command, args, {
+    env: definedOnly(env),
+    silent: true,
+    ignoreReturnCode: true,
+  });
+  if (exitCode !== 0) throw new BuildxProblem(`buildx could not make a builder: ${stderr.trim()}`);
+}
+
+/** The version in `github.com/docker/buildx v0.36.1 5d32ea7`; undefined when there is none. */
+export function readVersion(output: string): string | undefined {
+  return /\sv?(\d+\.\d+\.\d+[^\s]*)/.exec(output)?.[1];
+}
+
+/** Versions such as 0.0.0+unknown come from builds without a version and are taken on trust. */
+export function isTooOld(version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map((part) => Number.parseInt(part, 10));
+  if (version.startsWith('0.0.0')) return false;
+  return major === MINIMUM.major && minor < MINIMUM.minor;
+}
+
+async function capture(command: string, args: string[], env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  try {
+    const { exitCode, stdout } = await getExecOutput(command, args, {
+      env: definedOnly(env),
+      silent: true,
+      ignoreReturnCode: true,
+    });
+    return exitCode === 0 ? stdout : undefined;
+  } catch {
+    // @actions/exec rejects when the program is not on PATH.
+    return undefined;
+  }
+}
+
+function definedOnly(env: NodeJS.ProcessEnv): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
+}

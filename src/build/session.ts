@@ -1,0 +1,401 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Gateway, openGateway } from '../gateway/gateway.ts';
+import { DIAL_BACKOFF, delayMs } from '../queue/backoff.ts';
+import { LineFailure } from '../queue/failure.ts';
+import { type Grant, type LineStep, waitInLine } from '../queue/line.ts';
+import type { Attempt, Outcome } from '../report/report.ts';
+import { buildArguments } from './arguments.ts';
+import { type Buildx, createBuilder } from './buildx.ts';
+import { Child, type ChildEnd } from './child.ts';
+import type { Plan } from './plan.ts';
+import { judge, type Verdict } from './verdict.ts';
+
+export interface SessionWorld {
+  readonly env: NodeJS.ProcessEnv;
+  readonly cwd: string;
+  /** Private, 0700, ours alone; emptied by the caller. */
+  readonly folder: string;
+  readonly buildx: Promise<Buildx>;
+  /** Gives everything back at once. */
+  readonly signal: AbortSignal;
+  readonly onStep: (step: SessionStep) => void;
+}
+
+/** What a person or a later clean-up wants to know while it happens. */
+export type SessionStep =
+  | LineStep
+  | { readonly kind: 'granted'; readonly atMs: number; readonly waitedMs: number }
+  | { readonly kind: 'started'; readonly pid: number }
+  | { readonly kind: 'lost'; readonly atMs: number; readonly verdict: Verdict; readonly reason: string };
+
+export interface SessionResult {
+  readonly outcome: Outcome;
+  /** Of buildx or of the script; undefined when it never ran to its end. */
+  readonly exitCode: number | undefined;
+  /** Why it was no success, for a person. */
+  readonly reason: string | undefined;
+  readonly joinedAtMs: number;
+  readonly grantedAtMs: number | undefined;
+  readonly releasedAtMs: number | undefined;
+  readonly queueMs: number;
+  readonly buildMs: number;
+  /** How many builders the work was run on. */
+  readonly runs: number;
+  readonly timeline: readonly Attempt[];
+  readonly image: ImageResult;
+}
+
+/** What buildx wrote about the image; empty where there is nothing to tell. */
+export interface ImageResult {
+  readonly imageId: string;
+  readonly digest: string;
+  readonly metadata: string;
+}
+
+const NO_IMAGE: ImageResult = { imageId: '', digest: '', metadata: '' };
+/** How long buildx may finish by itself once its answer has come and the builder is gone. */
+const FINISH_MS = 10_000;
+
+/** Waits for a builder, works on it, and goes to another one as often as the plan allows when it is lost. */
+export async function runSession(plan: Plan, world: SessionWorld): Promise<SessionResult> {
+  const story = new Story();
+  let retriesLeft = plan.lostBuilderRetries;
+  let lostInARow = 0;
+  try {
+    for (;;) {
+      const end = await runOnce(plan, world, story);
+      if (world.signal.aborted) throw cancelled();
+      switch (end.verdict) {
+        case 'succeeded':
+          return story.finish('succeeded', end.exitCode, undefined, end.image);
+        case 'failed':
+          return story.finish('failed', end.exitCode, end.reason, NO_IMAGE);
+        case 'dial-again':
+          lostInARow += 1;
+          break;
+        case 'builder-lost':
+          if (retriesLeft === 0) return story.finish('builder-lost', end.exitCode, end.reason, NO_IMAGE);
+          retriesLeft -= 1;
+          lostInARow = 0;
+      }
+      world.onStep({ kind: 'lost', atMs: Date.now(), verdict: end.verdict, reason: end.reason });
+      if (lostInARow > 1) await pause(delayMs(DIAL_BACKOFF, lostInARow, Math.random()), world.signal);
+    }
+  } catch (error) {
+    if (world.signal.aborted) return story.finish('cancelled', undefined, 'cancelled', NO_IMAGE);
+    if (error instanceof LineFailure) {
+      const outcome = error.code === 'queue-timeout' ? 'queue-timeout' : 'unreachable';
+      return story.finish(outcome, undefined, error.message, NO_IMAGE);
+    }
+    throw error;
+  }
+}
+
+interface RunEnd {
+  readonly verdict: Verdict;
+  readonly exitCode: number | undefined;
+  readonly reason: string;
+  readonly image: ImageResult;
+}
+
+/** One builder, from waiting for it to giving it back. */
+async function runOnce(plan: Plan, world: SessionWorld, story: Story): Promise<RunEnd> {
+  const gateway = await openGateway({
+    folder: world.folder,
+    carry: plan.work.kind === 'build' ? 'splice' : 'multiplex',
+  });
+  let child: Child | undefined;
+  const giveBack = () => {
+    // The pool connection goes first, so that the builder is free at once; the child has nobody to talk to then.
+    void gateway.close();
+    void child?.terminate();
+  };
+  world.signal.addEventListener('abort', giveBack, { once: true });
+  try {
+    const builder = `pool-${story.nextNumber()}`;
+    const buildxConfig = join(world.folder, 'buildx');
+    const env = { ...withoutInputs(world.env), BUILDX_CONFIG: buildxConfig, BUILDX_BUILDER: builder };
+    const ready = world.buildx.then(async (buildx) => {
+      await createBuilder(buildx, builder, gateway.address, env);
+      return buildx;
+    });
+    const { grant, buildx } = await waitAndPrepare(plan, world, story, ready);
+    gateway.attach(grant.connection);
+
+    const files = { imageId: join(world.folder, 'iid'), metadata: join(world.folder, 'metadata.json') };
+    if (plan.work.kind === 'build') {
+      const args = [...buildx.prefix, ...buildArguments(plan.work, builder, files)];
+      child = await Child.start(buildx.command, args, { env, cwd: world.cwd, keepTail: true });
+    } else {
+      const shell = ['--noprofile', '--norc', '-eo', 'pipefail', '-c', plan.work.script];
+      child = await Child.start('bash', shell, { env: withoutTokens(env), cwd: world.cwd, keepTail: false });
+    }
+    world.onStep({ kind: 'started', pid: child.pid });
+    if (world.signal.aborted) giveBack();
+
+    const watched = await (plan.work.kind === 'build'
+      ? watchBuild(gateway, child)
+      : watchScript(plan, world, story, gateway, child));
+    if (world.signal.aborted) await child.terminate();
+    void gateway.close();
+    story.released();
+    const image =
+      watched.verdict === 'succeeded' && plan.work.kind === 'build' ? await readImage(files) : NO_IMAGE;
+    return { ...watched, image };
+  } finally {
+    world.signal.removeEventListener('abort', giveBack);
+    await gateway.close();
+  }
+}
+
+/** Waits in line while the builder for buildx is being made; whichever fails first ends the other. */
+async function waitAndPrepare(plan: Plan, world: SessionWorld, story: Story, ready: Promise<Buildx>) {
+  const stop = new AbortController();
+  const waiting = wait(plan, world, story, AbortSignal.any([world.signal, stop.signal]));
+  try {
+    const [grant, buildx] = await Promise.all([waiting, ready]);
+    return { grant, buildx };
+  } catch (error) {
+    stop.abort();
+    const [grant] = await Promise.allSettled([waiting, ready]);
+    if (grant.status === 'fulfilled') grant.value.connection.socket.destroy();
+    throw error;
+  }
+}
+
+async function wait(plan: Plan, world: SessionWorld, story: Story, signal: AbortSignal): Promise<Grant> {
+  const leftMs = plan.queueTimeoutMs - story.waitedMs();
+  const startedAtMs = Date.now();
+  const grant = await waitInLine({
+    endpoint: plan.endpoint,
+    joinedAtMs: story.joinedAtMs,
+    // Also after a builder was lost: a pool that loses one after the other ends at the deadline too.
+    queueTimeoutMs: Math.max(leftMs, 1_000),
+    signal,
+    onStep: (step) => {
+      story.step(step);
+      world.onStep(step);
+    },
+  });
+  // From here on giving up must free the builder whatever else is going on.
+  const free = () => grant.connection.socket.destroy();
+  signal.addEventListener('abort', free, { once: true });
+  if (signal.aborted) free();
+  const waitedMs = grant.grantedAtMs - Math.max(startedAtMs, grant.joinedAtMs);
+  story.granted(grant, waitedMs);
+  world.onStep({ kind: 'granted', atMs: grant.grantedAtMs, waitedMs });
+  return grant;
+}
+
+/** buildx on a spliced connection: whichever ends first, the program or the connection, tells the story. */
+async function watchBuild(gateway: Gateway, child: Child): Promise<Omit<RunEnd, 'image'>> {
+  const first = await Promise.race([
+    child.ended.then(() => undefined),
+    gateway.lost.then((loss) => loss.reason),
+  ]);
+  if (first !== undefined) {
+    // Nothing can be built without a builder; only a build that has been answered may still have something to say.
+    const answered = gateway.view.solve === 'answered-ok' || gateway.view.solve === 'answered-error';
+    if (answered) {
+      const finished = new AbortController();
+      await Promise.race([child.ended, pause(FINISH_MS, finished.signal)]);
+      finished.abort();
+    }
+    await child.terminate();
+  }
+  const end = await child.ended;
+  const verdict = judge({
+    exitCode: end.code,
+    lost: first !== undefined || gateway.isLost,
+    goaway: gateway.view.goaway,
+    solve: gateway.view.solve,
+  });
+  return { verdict, exitCode: end.code ?? undefined, reason: reasonFor(verdict, end, first) };
+}
+
+/**
+ * A script on a multiplexed connection: it outlives its builder. When one is lost, the next takes its place while the
+ * script's clients wait; a build that was under way fails, and only the script knows what that means.
+ */
+async function watchScript(
+  plan: Plan,
+  world: SessionWorld,
+  story: Story,
+  gateway: Gateway,
+  child: Child,
+): Promise<Omit<RunEnd, 'image'>> {
+  const over = new AbortController();
+  let lossReason: string | undefined;
+  let failure: unknown;
+  const replace = async () => {
+    for (;;) {
+      const loss = await Promise.race([gateway.lost, aborted(over.signal)]);
+      if (loss === undefined) return;
+      if (loss.solve === 'sent') lossReason = loss.reason;
+      world.onStep({ kind: 'lost', atMs: Date.now(), verdict: 'dial-again', reason: loss.reason });
+      const grant = await wait(plan, world, story, AbortSignal.any([world.signal, over.signal]));
+      gateway.attach(grant.connection);
+    }
+  };
+  const replacing = replace().catch(async (error: unknown) => {
+    if (over.signal.aborted) return;
+    failure = error;
+    await child.terminate();
+  });
+  const end = await child.ended;
+  over.abort();
+  await replacing;
+  if (failure !== undefined) throw failure;
+  const solve = lossReason === undefined ? gateway.view.solve : 'sent';
+  const verdict =
+    lossReason === undefined && end.code !== 0
+      ? 'failed'
+      : judge({ exitCode: end.code, lost: lossReason !== undefined, goaway: false, solve });
+  return { verdict, exitCode: end.code ?? undefined, reason: reasonFor(verdict, end, lossReason) };
+}
+
+function reasonFor(verdict: Verdict, end: ChildEnd, loss: string | undefined): string {
+  switch (verdict) {
+    case 'succeeded':
+      return 'done';
+    case 'failed': {
+      const how = end.signal === null ? `with exit code ${end.code}` : `by ${end.signal}`;
+      const message = lastLine(end.tail);
+      return message === '' ? `ended ${how}` : `ended ${how}: ${message}`;
+    }
+    case 'dial-again':
+      return `the builder went away before the build began (${loss ?? 'it was told to stop'})`;
+    case 'builder-lost':
+      return `the builder was lost during the build (${loss ?? 'it was told to stop'})`;
+  }
+}
+
+/** The last line that says something, found from the end: logs have lines of any length. */
+function lastLine(text: string): string {
+  const line = text.trimEnd().split('\n').at(-1)?.trim() ?? '';
+  return line.length <= 500 ? line : `${line.slice(0, 497)}...`;
+}
+
+async function readImage(files: { imageId: string; metadata: string }): Promise<ImageResult> {
+  const [imageId, metadata] = await Promise.all([readOptional(files.imageId), readOptional(files.metadata)]);
+  return { imageId: imageId.trim(), digest: readDigest(metadata), metadata: metadata.trim() };
+}
+
+function readDigest(metadata: string): string {
+  if (metadata === '') return '';
+  const digest: unknown = (JSON.parse(metadata) as Record<string, unknown>)['containerimage.digest'];
+  return typeof digest === 'string' ? digest : '';
+}
+
+async function readOptional(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    throw error;
+  }
+}
+
+/** The Action's own inputs are nobody's business further down. */
+function withoutInputs(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(INPUT|STATE)_/.test(name)));
+}
+
+/** buildx needs the cache's token (`type=gha`); a script does not get it unasked, as in any `run:` step. */
+function withoutTokens(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('ACTIONS_')));
+}
+
+function cancelled(): LineFailure {
+  return new LineFailure('cancelled', 'cancelled');
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => {});
+}
+
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(undefined);
+    else signal.addEventListener('abort', () => resolve(undefined), { once: true });
+  });
+}
+
+/** The course of a session, written down as it happens. */
+class Story {
+  readonly timeline: Attempt[] = [];
+  joinedAtMs: number | undefined;
+  #startedAtMs = Date.now();
+  #grantedAtMs: number | undefined;
+  #releasedAtMs: number | undefined;
+  #waitedMs = 0;
+  #number = 0;
+
+  nextNumber(): number {
+    this.#number += 1;
+    return this.#number;
+  }
+
+  waitedMs(): number {
+    return this.#waitedMs;
+  }
+
+  step(step: LineStep): void {
+    switch (step.kind) {
+      case 'dialling':
+        this.#add('dialling', step.atMs, '');
+        return;
+      case 'queued':
+        this.#add('queued', step.atMs, step.again ? 'back at its own place' : 'joined the line');
+        this.joinedAtMs ??= step.atMs;
+        return;
+      case 'failed':
+        this.#add('dialling', step.atMs, `${step.failure.code}: ${step.failure.message}`);
+        this.joinedAtMs ??= step.atMs;
+    }
+  }
+
+  granted(grant: Grant, waitedMs: number): void {
+    this.joinedAtMs = grant.joinedAtMs;
+    this.#grantedAtMs = grant.grantedAtMs;
+    this.#releasedAtMs = undefined;
+    this.#waitedMs += waitedMs;
+    this.#add('building', grant.grantedAtMs, `builder granted after ${waitedMs} ms`);
+  }
+
+  released(): void {
+    this.#releasedAtMs = Date.now();
+  }
+
+  finish(
+    outcome: Outcome,
+    exitCode: number | undefined,
+    reason: string | undefined,
+    image: ImageResult,
+  ): SessionResult {
+    const nowMs = Date.now();
+    const granted = this.#grantedAtMs;
+    if (granted !== undefined) this.#releasedAtMs ??= nowMs;
+    this.#add('done', nowMs, reason ?? outcome);
+    const joinedAtMs = this.joinedAtMs ?? this.#startedAtMs;
+    return {
+      outcome,
+      exitCode,
+      reason,
+      joinedAtMs,
+      grantedAtMs: granted,
+      releasedAtMs: this.#releasedAtMs,
+      queueMs: granted === undefined ? nowMs - joinedAtMs : this.#waitedMs,
+      buildMs: granted === undefined || this.#releasedAtMs === undefined ? 0 : this.#releasedAtMs - granted,
+      runs: this.timeline.filter((attempt) => attempt.phase === 'building').length,
+      timeline: this.timeline,
+      image,
+    };
+  }
+
+  #add(phase: Attempt['phase'], atMs: number, reason: string): void {
+    this.timeline.push({ phase, at: new Date(atMs).toISOString(), reason });
+  }
+}

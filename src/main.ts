@@ -1,0 +1,13 @@
+import * as core from '@actions/core';
+import { runAction } from './action/run-action.ts';
+
+const cancelled = new AbortController();
+// The runner cancels with SIGINT, then SIGTERM 7.5 s later; the first one already gives the builder back.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => cancelled.abort());
+
+try {
+  const failure = await runAction(process.env, cancelled.signal);
+  if (failure !== undefined) core.setFailed(failure);
+} catch (error) {
+  core.setFailed(error instanceof Error ? error.message : String(error));
+}
