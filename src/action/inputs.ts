@@ -38,7 +38,7 @@ const BUILD_INPUTS = [
 ] as const satisfies readonly InputName[];
 
 /** Two hours: longer than any healthy line, shorter than a job's six. */
-const DEFAULT_QUEUE_TIMEOUT = '2h';
+export const DEFAULT_QUEUE_TIMEOUT = '2h';
 /** Node's timers hold 31 bits of ms: 24.8 days. A week is more than any job lasts. */
 const MAX_QUEUE_TIMEOUT_MS = 7 * 24 * 3_600_000;
 const MAX_LOST_BUILDER_RETRIES = 10;

@@ -1,13 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Gateway, openGateway } from '../gateway/gateway.ts';
+import { type Attachment, type Gateway, openGateway } from '../gateway/gateway.ts';
+import type { PoolEnd } from '../gateway/pool-end.ts';
 import { DIAL_BACKOFF, delayMs } from '../queue/backoff.ts';
 import { LineFailure } from '../queue/failure.ts';
 import { type Grant, type LineStep, waitInLine } from '../queue/line.ts';
 import type { Attempt, Outcome } from '../report/report.ts';
 import { buildArguments } from './arguments.ts';
-import { type Buildx, createBuilder } from './buildx.ts';
+import { type Buildx, writeBuilder } from './buildx.ts';
 import { Child, type ChildEnd } from './child.ts';
 import type { Plan } from './plan.ts';
 import { judge, type Verdict } from './verdict.ts';
@@ -117,12 +118,9 @@ async function runOnce(plan: Plan, world: SessionWorld, story: Story): Promise<R
     const builder = `pool-${story.nextNumber()}`;
     const buildxConfig = join(world.folder, 'buildx');
     const env = { ...withoutInputs(world.env), BUILDX_CONFIG: buildxConfig, BUILDX_BUILDER: builder };
-    const ready = world.buildx.then(async (buildx) => {
-      await createBuilder(buildx, builder, gateway.address, env);
-      return buildx;
-    });
-    const { grant, buildx } = await waitAndPrepare(plan, world, story, ready);
-    gateway.attach(grant.connection);
+    await writeBuilder(buildxConfig, builder, gateway.address);
+    const { grant, buildx } = await waitAndPrepare(plan, world, story);
+    const attachment = gateway.attach(grant.connection);
 
     const files = { imageId: join(world.folder, 'iid'), metadata: join(world.folder, 'metadata.json') };
     if (plan.work.kind === 'build') {
@@ -136,8 +134,8 @@ async function runOnce(plan: Plan, world: SessionWorld, story: Story): Promise<R
     if (world.signal.aborted) giveBack();
 
     const watched = await (plan.work.kind === 'build'
-      ? watchBuild(gateway, child)
-      : watchScript(plan, world, story, gateway, child));
+      ? watchBuild(gateway, attachment, child)
+      : watchScript(plan, world, story, gateway, attachment, child));
     if (world.signal.aborted) await child.terminate();
     void gateway.close();
     story.released();
@@ -150,16 +148,16 @@ async function runOnce(plan: Plan, world: SessionWorld, story: Story): Promise<R
   }
 }
 
-/** Waits in line while the builder for buildx is being made; whichever fails first ends the other. */
-async function waitAndPrepare(plan: Plan, world: SessionWorld, story: Story, ready: Promise<Buildx>) {
+/** Waits in line while buildx is looked for; whichever fails first ends the other. */
+async function waitAndPrepare(plan: Plan, world: SessionWorld, story: Story) {
   const stop = new AbortController();
   const waiting = wait(plan, world, story, AbortSignal.any([world.signal, stop.signal]));
   try {
-    const [grant, buildx] = await Promise.all([waiting, ready]);
+    const [grant, buildx] = await Promise.all([waiting, world.buildx]);
     return { grant, buildx };
   } catch (error) {
     stop.abort();
-    const [grant] = await Promise.allSettled([waiting, ready]);
+    const [grant] = await Promise.allSettled([waiting]);
     if (grant.status === 'fulfilled') grant.value.connection.socket.destroy();
     throw error;
   }
@@ -190,15 +188,21 @@ async function wait(plan: Plan, world: SessionWorld, story: Story, signal: Abort
 }
 
 /** buildx on a spliced connection: whichever ends first, the program or the connection, tells the story. */
-async function watchBuild(gateway: Gateway, child: Child): Promise<Omit<RunEnd, 'image'>> {
-  const first = await Promise.race([
-    child.ended.then(() => undefined),
-    gateway.lost.then((loss) => loss.reason),
-  ]);
-  if (first !== undefined) {
+async function watchBuild(
+  gateway: Gateway,
+  attachment: Attachment,
+  child: Child,
+): Promise<Omit<RunEnd, 'image'>> {
+  let loss: PoolEnd | undefined;
+  const lost = attachment.ended.then((end) => {
+    if (!isLoss(end)) return child.ended;
+    loss = end;
+    return undefined;
+  });
+  await Promise.race([child.ended, lost]);
+  if (loss !== undefined) {
     // Nothing can be built without a builder; only a build that has been answered may still have something to say.
-    const answered = gateway.view.solve === 'answered-ok' || gateway.view.solve === 'answered-error';
-    if (answered) {
+    if (loss.solve === 'answered-ok' || loss.solve === 'answered-error') {
       const finished = new AbortController();
       await Promise.race([child.ended, pause(FINISH_MS, finished.signal)]);
       finished.abort();
@@ -206,13 +210,9 @@ async function watchBuild(gateway: Gateway, child: Child): Promise<Omit<RunEnd, 
     await child.terminate();
   }
   const end = await child.ended;
-  const verdict = judge({
-    exitCode: end.code,
-    lost: first !== undefined || gateway.isLost,
-    goaway: gateway.view.goaway,
-    solve: gateway.view.solve,
-  });
-  return { verdict, exitCode: end.code ?? undefined, reason: reasonFor(verdict, end, first) };
+  const { goaway, solve } = gateway.view;
+  const verdict = judge({ exitCode: end.code, lost: loss !== undefined, goaway, solve });
+  return { verdict, exitCode: end.code ?? undefined, reason: reasonFor(verdict, end, loss) };
 }
 
 /**
@@ -224,23 +224,27 @@ async function watchScript(
   world: SessionWorld,
   story: Story,
   gateway: Gateway,
+  first: Attachment,
   child: Child,
 ): Promise<Omit<RunEnd, 'image'>> {
   const over = new AbortController();
-  let lossReason: string | undefined;
+  const signal = AbortSignal.any([world.signal, over.signal]);
+  let lossOfBuild: PoolEnd | undefined;
   let failure: unknown;
   const replace = async () => {
+    let attachment = first;
     for (;;) {
-      const loss = await Promise.race([gateway.lost, aborted(over.signal)]);
-      if (loss === undefined) return;
-      if (loss.solve === 'sent') lossReason = loss.reason;
-      world.onStep({ kind: 'lost', atMs: Date.now(), verdict: 'dial-again', reason: loss.reason });
-      const grant = await wait(plan, world, story, AbortSignal.any([world.signal, over.signal]));
-      gateway.attach(grant.connection);
+      const end = await Promise.race([attachment.ended, aborted(over.signal)]);
+      if (end === undefined || !isLoss(end)) return;
+      if (end.solve === 'sent') lossOfBuild = end;
+      const reason = reasonFor('dial-again', NOT_ENDED, end);
+      world.onStep({ kind: 'lost', atMs: Date.now(), verdict: 'dial-again', reason });
+      const grant = await wait(plan, world, story, signal);
+      attachment = gateway.attach(grant.connection);
     }
   };
   const replacing = replace().catch(async (error: unknown) => {
-    if (over.signal.aborted) return;
+    if (signal.aborted) return;
     failure = error;
     await child.terminate();
   });
@@ -248,15 +252,32 @@ async function watchScript(
   over.abort();
   await replacing;
   if (failure !== undefined) throw failure;
-  const solve = lossReason === undefined ? gateway.view.solve : 'sent';
-  const verdict =
-    lossReason === undefined && end.code !== 0
-      ? 'failed'
-      : judge({ exitCode: end.code, lost: lossReason !== undefined, goaway: false, solve });
-  return { verdict, exitCode: end.code ?? undefined, reason: reasonFor(verdict, end, lossReason) };
+  // A script that failed for its own reasons has no lost builder to blame.
+  const lost = lossOfBuild !== undefined;
+  const verdict = judge({ exitCode: end.code, lost, goaway: false, solve: lost ? 'sent' : 'none' });
+  return { verdict, exitCode: end.code ?? undefined, reason: reasonFor(verdict, end, lossOfBuild) };
 }
 
-function reasonFor(verdict: Verdict, end: ChildEnd, loss: string | undefined): string {
+const NOT_ENDED: ChildEnd = { code: null, signal: null, tail: '' };
+
+function isLoss(end: PoolEnd): boolean {
+  switch (end.cause) {
+    case 'fin':
+    case 'error':
+    case 'goaway':
+      return true;
+    case 'client-left':
+    case 'closed':
+      return false;
+  }
+}
+
+function describeLoss(loss: PoolEnd | undefined): string {
+  if (loss === undefined || loss.cause === 'goaway') return 'it was told to stop';
+  return loss.error?.message ?? 'it closed the connection';
+}
+
+function reasonFor(verdict: Verdict, end: ChildEnd, loss: PoolEnd | undefined): string {
   switch (verdict) {
     case 'succeeded':
       return 'done';
@@ -266,9 +287,9 @@ function reasonFor(verdict: Verdict, end: ChildEnd, loss: string | undefined): s
       return message === '' ? `ended ${how}` : `ended ${how}: ${message}`;
     }
     case 'dial-again':
-      return `the builder went away before the build began (${loss ?? 'it was told to stop'})`;
+      return `the builder went away before the build began (${describeLoss(loss)})`;
     case 'builder-lost':
-      return `the builder was lost during the build (${loss ?? 'it was told to stop'})`;
+      return `the builder was lost during the build (${describeLoss(loss)})`;
   }
 }
 

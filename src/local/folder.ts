@@ -1,0 +1,92 @@
+/**
+ * The one private folder of a pool, and what a pool that died left of its own.
+ *
+ *     <base>/pool-XXXXXX/owner.json          who runs the pool: pid and start time
+ *     <base>/pool-XXXXXX/processes/<pid>-<t>  one empty file a child
+ */
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { identifyProcess, isAlive, type ProcessIdentity } from './process.ts';
+
+export interface PoolFolder {
+  readonly path: string;
+  /** Remembers a child, so that the next start ends it should everything else have failed. */
+  record(child: ProcessIdentity): Promise<void>;
+  forget(child: ProcessIdentity): Promise<void>;
+  remove(): Promise<void>;
+}
+
+/** Makes a folder that only this user can enter. Rejects when `base` belongs to someone else. */
+export async function createPoolFolder(base: string): Promise<PoolFolder> {
+  await mkdir(base, { recursive: true, mode: 0o700 });
+  const uid = process.getuid?.();
+  if ((await stat(base)).uid !== uid) {
+    throw new Error(`${base} belongs to another user; give a folder of your own with --dir`);
+  }
+  const path = await mkdtemp(join(base, 'pool-'));
+  const processes = join(path, 'processes');
+  await mkdir(processes);
+  await writeFile(join(path, 'owner.json'), JSON.stringify(identifyProcess(process.pid)));
+  const fileOf = ({ pid, startTicks }: ProcessIdentity) => join(processes, `${pid}-${startTicks}`);
+  return {
+    path,
+    record: (child) => writeFile(fileOf(child), ''),
+    forget: (child) => rm(fileOf(child), { force: true }),
+    remove: () => removeTree(path),
+  };
+}
+
+/** Ends the children and removes the folders of pools whose own process is gone. Returns the folders removed. */
+export async function sweepDeadPools(base: string): Promise<readonly string[]> {
+  const entries = await readdir(base).catch(() => []);
+  const removed: string[] = [];
+  for (const entry of entries.filter((name) => name.startsWith('pool-'))) {
+    const path = join(base, entry);
+    const owner = await readOwner(path);
+    // Without an owner's file the pool is just being made, unless it is old.
+    const dead =
+      owner === null ? Date.now() - (await stat(path)).mtimeMs > UNOWNED_AFTER_MS : !isAlive(owner);
+    if (dead) {
+      await killRecorded(join(path, 'processes'));
+      await removeTree(path);
+      removed.push(path);
+    }
+  }
+  return removed;
+}
+
+const UNOWNED_AFTER_MS = 60_000;
+
+async function readOwner(path: string): Promise<ProcessIdentity | null> {
+  try {
+    const owner: unknown = JSON.parse(await readFile(join(path, 'owner.json'), 'utf8'));
+    return isIdentity(owner) ? owner : null;
+  } catch {
+    return null;
+  }
+}
+
+function isIdentity(value: unknown): value is ProcessIdentity {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'pid' in value &&
+    typeof value.pid === 'number' &&
+    'startTicks' in value &&
+    typeof value.startTicks === 'string'
+  );
+}
+
+async function killRecorded(processes: string): Promise<void> {
+  for (const name of await readdir(processes).catch(() => [])) {
+    const [pid, startTicks] = name.split('-');
+    if (pid && startTicks && isAlive({ pid: Number(pid), startTicks })) {
+      process.kill(Number(pid), 'SIGKILL');
+    }
+  }
+}
+
+/** A builder that was killed a moment ago may still be letting go of its files. */
+async function removeTree(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+}

@@ -1,0 +1,219 @@
+/** The order of the line on a real HAProxy, in seconds. test/long does the same with real waits. */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { backendName } from '../../src/pool/haproxy.ts';
+import { CLASS_TICKS, OLDER_CLASSES, PRIORITY_CLASSES } from '../../src/pool/priority.ts';
+import { PLACE_SETTING_ID, PLACE_TICK_MS, placeToken } from '../../src/queue/token.ts';
+import { type Balancer, greeting, Line, settingsFrame, shuffled, startBalancer } from '../long/line.ts';
+
+const LINES = ['scrambled', 'dialects', 'free', 'restarted', 'moved', 'overtaken', 'ghosts', 'empty'];
+const HOUR_TICKS = Math.floor(3_600_000 / PLACE_TICK_MS);
+const WAIT_MS = 10_000;
+
+let balancer: Balancer;
+
+beforeAll(async () => {
+  balancer = await startBalancer(LINES);
+  for (const line of LINES) if (line !== 'empty') balancer.setBuilder(line, true);
+});
+
+afterAll(async () => {
+  await balancer.stop();
+});
+
+/** Ages of places in ticks, oldest first: neighbours, ends of classes, hours. All but the newest are of the past. */
+function scrambledAges(): readonly number[] {
+  const toClassEnd = placeToken(Date.now()) % CLASS_TICKS;
+  return [
+    23 * HOUR_TICKS,
+    2 * HOUR_TICKS + 1,
+    2 * HOUR_TICKS,
+    ...[4, 3, 2, 1, 0, -1, -2].map((ticks) => toClassEnd + 3 * CLASS_TICKS + ticks),
+    ...[511, 510, 300, 20, 2, 1, 0].map((ticks) => toClassEnd + ticks),
+  ].sort((one, other) => other - one);
+}
+
+async function dialScrambled(line: Line, tokens: readonly number[], seed: number): Promise<void> {
+  for (const token of shuffled(tokens, seed)) {
+    line.dial(String(token), greeting(token));
+    await sleep(15);
+  }
+}
+
+async function sessions(line: string, count: number): Promise<void> {
+  await expect.poll(() => balancer.sessions(line), { timeout: WAIT_MS }).toBe(count);
+}
+
+async function waiting(line: string, count: number): Promise<void> {
+  await expect.poll(() => balancer.queued(line), { timeout: WAIT_MS }).toBe(count);
+}
+
+test('places are served in the order of joining, in whatever order they dial', async () => {
+  const now = placeToken(Date.now());
+  const tokens = scrambledAges().map((age) => now - age);
+  for (const seed of [1, 2, 3]) {
+    const line = new Line(balancer, 'scrambled');
+    const blocker = await line.block();
+    await dialScrambled(line, tokens, seed);
+    await waiting('scrambled', tokens.length);
+    blocker.leave();
+    expect(await line.waitForServed(tokens.length, WAIT_MS)).toEqual(tokens.map(String));
+    await sessions('scrambled', 0);
+  }
+  const places = balancer.log.filter(({ frontend }) => frontend === 'scrambled').map(({ place }) => place);
+  for (const token of tokens) expect(places).toContain(token.toString(16).toUpperCase().padStart(8, '0'));
+});
+
+test('clients without a place, or with a strange one, have that of their arrival', async () => {
+  const line = new Line(balancer, 'dialects');
+  const blocker = await line.block();
+  const now = (): number => placeToken(Date.now());
+  const scenes: ReadonlyArray<readonly [name: string, dial: () => void]> = [
+    ['plain gRPC', () => line.dial('plain gRPC', greeting(null))],
+    ['other settings', () => line.dial('other settings', other([[4, 65_535]]))],
+    [
+      'more settings',
+      () =>
+        line.dial(
+          'more settings',
+          other([
+            [PLACE_SETTING_ID, now()],
+            [4, 65_535],
+          ]),
+        ),
+    ],
+    ['no HTTP/2', () => line.dial('no HTTP/2', Buffer.from('GET / HTTP/1.1\r\nHost: builders.test\r\n\r\n'))],
+    ['the future', () => line.dial('the future', greeting(now() + HOUR_TICKS))],
+    ['nonsense', () => line.dial('nonsense', greeting(0))],
+    ['a place', () => line.dial('a place', greeting(now()))],
+    ['plain gRPC again', () => line.dial('plain gRPC again', greeting(null))],
+  ];
+  const joined = now();
+  for (const [, dial] of scenes) {
+    dial();
+    await sleep(2 * PLACE_TICK_MS);
+  }
+  line.dial('an old place', greeting(joined - 1));
+  await waiting('dialects', scenes.length + 1);
+  blocker.leave();
+  const served = await line.waitForServed(scenes.length + 1, WAIT_MS);
+  expect(served).toEqual(['an old place', ...scenes.map(([name]) => name)]);
+});
+
+function other(settings: ReadonlyArray<readonly [number, number]>): Buffer {
+  return Buffer.concat([greeting(null).subarray(0, 24), settingsFrame(settings)]);
+}
+
+test('nobody waits for bytes that never come', async () => {
+  const line = new Line(balancer, 'free');
+  (await line.block()).leave();
+  await sessions('free', 0);
+  const served = async (bytes: Buffer): Promise<number> => {
+    const start = Date.now();
+    line.served.length = 0;
+    line.dial('one', bytes);
+    await line.waitForServed(1, WAIT_MS);
+    await sessions('free', 0);
+    return Date.now() - start;
+  };
+  expect(await served(greeting(placeToken(Date.now())))).toBeLessThan(1_000);
+  expect(await served(greeting(null))).toBeLessThan(1_000);
+  // A client that says nothing is listened to for a bounded time.
+  const silence = await served(Buffer.alloc(0));
+  expect(silence).toBeGreaterThan(4_000);
+  expect(silence).toBeLessThan(7_000);
+});
+
+test('a place survives the loss of the load balancer', async () => {
+  const own = await startBalancer(['restarted']);
+  try {
+    own.setBuilder('restarted', true);
+    const now = placeToken(Date.now());
+    const tokens = scrambledAges().map((age) => now - age);
+    const first = new Line(own, 'restarted');
+    await first.block();
+    await dialScrambled(first, tokens, 4);
+    await own.restart();
+    expect(first.served).toEqual([]);
+    const line = new Line(own, 'restarted');
+    const blocker = await line.block();
+    await dialScrambled(line, tokens, 5);
+    await expect.poll(() => own.queued('restarted'), { timeout: WAIT_MS }).toBe(tokens.length);
+    blocker.leave();
+    expect(await line.waitForServed(tokens.length, WAIT_MS)).toEqual(tokens.map(String));
+  } finally {
+    await own.stop();
+  }
+});
+
+/** Pretends that the line's origin was set `classes` ago. */
+async function ageOrigin(line: string, classes: number): Promise<number> {
+  const origin = (Math.floor(Date.now() / PLACE_TICK_MS / CLASS_TICKS) - classes) * CLASS_TICKS;
+  await balancer.ask(`experimental-mode on;set var proc.origin_${backendName(line)} int(${origin})`);
+  return origin;
+}
+
+async function originOf(line: string): Promise<number> {
+  const answer = await balancer.ask(`get var proc.origin_${backendName(line)}`);
+  return Number(/value=<(\d+)>/.exec(answer)?.[1]);
+}
+
+test('the origin moves after a day, when nobody waits, and changes nothing', async () => {
+  const line = new Line(balancer, 'moved');
+  const blocker = await line.block();
+  const old = await ageOrigin('moved', 3 * OLDER_CLASSES);
+  const now = placeToken(Date.now());
+  const dial = async (name: string, token: number, origin: 'stays' | 'moves'): Promise<void> => {
+    const before = await originOf('moved');
+    const count = await balancer.queued('moved');
+    line.dial(name, greeting(token));
+    await waiting('moved', count + 1);
+    expect((await originOf('moved')) === before).toBe(origin === 'stays');
+  };
+  // Only the blocker is there, and it does not wait.
+  await dial('second', now, 'moves');
+  expect(await originOf('moved')).toBeGreaterThan(old);
+  await ageOrigin('moved', 3 * OLDER_CLASSES);
+  await dial('blocked', now + 2, 'stays');
+  await dial('first', now - 1, 'stays');
+  blocker.leave();
+  await line.waitForServed(3, WAIT_MS);
+  expect(line.served[0]).toBe('second');
+});
+
+test('under a line that was not empty for five days newcomers overtake, once', async () => {
+  const line = new Line(balancer, 'overtaken');
+  const blocker = await line.block();
+  const classes = PRIORITY_CLASSES - 1;
+  const now = placeToken(Date.now());
+  line.dial('waiting', greeting(now - 5 * CLASS_TICKS));
+  await waiting('overtaken', 1);
+  await ageOrigin('overtaken', classes);
+  line.dial('before 2', greeting(now - 2 * CLASS_TICKS));
+  line.dial('before 1', greeting(now - 3 * CLASS_TICKS));
+  await waiting('overtaken', 3);
+  await ageOrigin('overtaken', classes + 1);
+  line.dial('after 2', greeting(now - 1));
+  await waiting('overtaken', 4);
+  line.dial('after 1', greeting(now - 2));
+  await waiting('overtaken', 5);
+  blocker.leave();
+  const expected = ['waiting', 'after 1', 'after 2', 'before 1', 'before 2'];
+  expect(await line.waitForServed(expected.length, WAIT_MS)).toEqual(expected);
+});
+
+test.each(['ghosts', 'empty'])('a cancelled build leaves nothing behind (%s)', async (name) => {
+  const line = new Line(balancer, name);
+  const blocker = name === 'empty' ? undefined : await line.block();
+  const others = blocker === undefined ? 0 : 1;
+  const builds = [1, 2, 3, 4, 5].map((id) => line.dial(`${id}`, greeting(placeToken(Date.now()))));
+  await waiting(name, builds.length);
+  for (const [index, build] of builds.entries()) {
+    build.leave();
+    await sessions(name, builds.length - index - 1 + others);
+  }
+  blocker?.leave();
+  await sessions(name, 0);
+  expect(line.served).toEqual([]);
+});

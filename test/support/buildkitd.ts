@@ -1,0 +1,153 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { connect, createServer, type Socket } from 'node:net';
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { PoolConnection } from '../../src/gateway/pool-connection.ts';
+import { openingBytes, readGreeting } from '../../src/queue/preface.ts';
+
+type Program = 'buildkitd' | 'buildctl' | 'buildx' | 'docker';
+
+/**
+ * The path of a real program: the variable with its name in capitals, then PATH, then buildkit-pool's own cache.
+ * @throws Error that says where it was looked for.
+ */
+export function findProgram(name: Program): string {
+  const told = process.env[name.toUpperCase()];
+  const folders = [
+    ...(process.env['PATH'] ?? '').split(delimiter),
+    join(homedir(), '.cache/buildkit-pool/bin'),
+  ];
+  const candidates = told === undefined ? folders.map((folder) => join(folder, name)) : [told];
+  for (const path of candidates) {
+    try {
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {}
+  }
+  throw new Error(
+    `${name} is needed: set ${name.toUpperCase()}, or put it on PATH or in ~/.cache/buildkit-pool/bin`,
+  );
+}
+
+export interface Buildkitd {
+  /** As buildctl and buildx take it. */
+  readonly address: string;
+  readonly pid: number;
+  /** Everything the daemon has logged so far. */
+  readonly log: () => string;
+  kill(signal: NodeJS.Signals): void;
+  /** Ends the daemon and removes its root folder. */
+  stop(): Promise<void>;
+}
+
+export interface BuildkitdOptions {
+  /** Folder of the daemon's state; made when missing, removed by `stop` unless `keep`. */
+  readonly root: string;
+  /** `tcp://127.0.0.1:PORT` or `unix:///…`; a free loopback port when left out. */
+  readonly address?: string;
+  readonly keep?: boolean;
+}
+
+/** A real buildkitd as a plain process (needs root, runc). Resolves when it takes connections, within 30 s. */
+export async function startBuildkitd(options: BuildkitdOptions): Promise<Buildkitd> {
+  const address = options.address ?? `tcp://127.0.0.1:${await freePort()}`;
+  await mkdir(options.root, { recursive: true });
+  const child = spawn(
+    findProgram('buildkitd'),
+    [
+      ...['--root', options.root, '--addr', address],
+      ...['--otel-socket-path', join(options.root, 'otel.sock')],
+      ...['--oci-worker-net=host', '--oci-worker-snapshotter=native', '--containerd-worker=false'],
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  let log = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (text: Buffer) => {
+      log = `${log}${text.toString()}`.slice(-200_000);
+    });
+  }
+  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  await untilReady(address, child, () => log);
+  return {
+    address,
+    pid: child.pid ?? -1,
+    log: () => log,
+    kill: (signal) => child.kill(signal),
+    async stop() {
+      child.kill('SIGCONT');
+      child.kill('SIGTERM');
+      const slow = setTimeout(() => child.kill('SIGKILL'), 3000);
+      await ended;
+      clearTimeout(slow);
+      if (options.keep !== true) await rm(options.root, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A pool connection straight to a builder, without a load balancer in between. */
+export async function dialBuilder(address: string): Promise<PoolConnection & { readonly socket: Socket }> {
+  const socket = connectTo(address);
+  return new Promise((resolve, reject) => {
+    let received: Buffer = Buffer.alloc(0);
+    const fail = (error: Error) => {
+      socket.destroy();
+      reject(error);
+    };
+    const read = (chunk: Buffer) => {
+      received = Buffer.concat([received, chunk]);
+      const greeting = readGreeting(received);
+      if (greeting.kind === 'waiting') return;
+      if (greeting.kind !== 'granted') return fail(new Error(`no builder: ${greeting.kind}`));
+      socket.pause();
+      socket.off('data', read).off('error', fail);
+      if (greeting.rest.length > 0) socket.unshift(greeting.rest);
+      resolve({ socket, preamble: greeting.preamble });
+    };
+    socket.on('error', fail).on('data', read);
+    socket.write(openingBytes(1));
+  });
+}
+
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const bound = server.address();
+      server.close(() => {
+        if (bound !== null && typeof bound === 'object') resolve(bound.port);
+        else reject(new Error('no port'));
+      });
+    });
+  });
+}
+
+function connectTo(address: string): Socket {
+  const url = new URL(address);
+  if (url.protocol === 'unix:') return connect({ path: url.pathname });
+  return connect({ host: url.hostname, port: Number(url.port), noDelay: true });
+}
+
+async function untilReady(address: string, child: ChildProcess, log: () => string): Promise<void> {
+  for (const deadline = Date.now() + 30_000; ; ) {
+    if (child.exitCode !== null) throw new Error(`buildkitd has ended:\n${log()}`);
+    const ready = await new Promise<boolean>((resolve) => {
+      const socket = connectTo(address);
+      socket.once('error', () => resolve(false));
+      socket.once('data', () => {
+        socket.destroy();
+        resolve(true);
+      });
+    });
+    if (ready) return;
+    if (Date.now() > deadline) {
+      child.kill('SIGKILL');
+      throw new Error(`buildkitd is not ready after 30 s:\n${log()}`);
+    }
+    await sleep(50);
+  }
+}
