@@ -194,7 +194,7 @@ async function watchBuild(
   child: Child,
 ): Promise<Omit<RunEnd, 'image'>> {
   let loss: PoolEnd | undefined;
-  const lost = attachment.ended.then((end) => {
+  const lost = Promise.race([attachment.ended, leavesBeforeBuild(gateway)]).then((end) => {
     if (!isLoss(end)) return child.ended;
     loss = end;
     return undefined;
@@ -256,6 +256,17 @@ async function watchScript(
   const lost = lossOfBuild !== undefined;
   const verdict = judge({ exitCode: end.code, lost, goaway: false, solve: lost ? 'sent' : 'none' });
   return { verdict, exitCode: end.code ?? undefined, reason: reasonFor(verdict, end, lossOfBuild) };
+}
+
+/** Resolves when the builder says GOAWAY and no build has begun: buildx would try for 40 s what can't succeed any more. */
+function leavesBeforeBuild(gateway: Gateway): Promise<PoolEnd> {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (gateway.view.goaway && gateway.view.solve === 'none') resolve({ cause: 'goaway', solve: 'none' });
+    };
+    gateway.view.onChange(look);
+    look();
+  });
 }
 
 const NOT_ENDED: ChildEnd = { code: null, signal: null, tail: '' };

@@ -51,7 +51,8 @@ export async function runAction(options: ActionChildOptions): Promise<ActionEnd>
     GITHUB_ENV: join(options.folder, 'env'),
     GITHUB_PATH: join(options.folder, 'path'),
   };
-  const temp = join(options.folder, 'temp');
+  // Short: a unix socket is made in it, whose path has at most 107 bytes.
+  const temp = join(options.folder, 'tmp');
   await mkdir(temp, { recursive: true, mode: 0o700 });
   await Promise.all(Object.values(files).map((path) => writeFile(path, '')));
   const env = {

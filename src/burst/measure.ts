@@ -16,6 +16,9 @@ export interface ServedConnection {
   readonly server: string;
   readonly place: number | null;
   readonly acceptedAtMs: number;
+  /** When it left the line for its builder. */
+  readonly assignedAtMs: number;
+  /** When its connection to the builder stood. */
   readonly grantedAtMs: number;
   readonly releasedAtMs: number;
 }
@@ -97,7 +100,7 @@ export function countInversions(connections: readonly ServedConnection[]): numbe
     for (const other of connections.slice(index + 1)) {
       if (one.place !== null && other.place !== null) {
         const places = comparePlaces(one.place, other.place);
-        const served = Math.sign(one.grantedAtMs - other.grantedAtMs);
+        const served = Math.sign(one.assignedAtMs - other.assignedAtMs);
         inversions += places * served < 0 ? 1 : 0;
       }
     }

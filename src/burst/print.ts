@@ -41,7 +41,7 @@ function renderSummary(result: BurstResult): string {
     ['failed', `${result.failed} of ${builds.length}`],
     [
       'whole run',
-      `${formatSeconds(result.makespan_ms)} (ideal ${formatSeconds(result.ideal_ms)}, ${excess.toFixed(1)} % over)`,
+      `${formatSeconds(result.makespan_ms)} (ideal ${formatSeconds(result.ideal_ms)}, ${excess < 0 ? '' : '+'}${excess.toFixed(1)} %)`,
     ],
     ['order inversions', String(result.order_inversions)],
     [

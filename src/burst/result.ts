@@ -84,6 +84,8 @@ export function makeBurstResult(seen: BurstObservations): BurstResult {
 }
 
 function describeServed(record: ConnectionRecord): ServedConnection | null {
-  const { server, grantedAtMs } = record;
-  return server === null || grantedAtMs === null ? null : { ...record, server, grantedAtMs };
+  const { server, assignedAtMs, grantedAtMs } = record;
+  return server === null || assignedAtMs === null || grantedAtMs === null
+    ? null
+    : { ...record, server, assignedAtMs, grantedAtMs };
 }

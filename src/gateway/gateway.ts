@@ -148,7 +148,7 @@ class SpliceCarrier implements Carrier {
   }
 
   attach(connection: PoolConnection): Attachment {
-    if (this.#splice?.free === true) throw new Error('The gateway already has a builder');
+    if (this.#splice?.over === false) throw new Error('The gateway already has a builder');
     this.view.restart();
     const splice = new Splice(connection, this.view);
     this.#splice = splice;
@@ -180,7 +180,6 @@ class MultiplexCarrier implements Carrier {
   }
 
   attach(connection: PoolConnection): Attachment {
-    this.view.restart();
     return this.#multiplexer.attach(connection);
   }
 

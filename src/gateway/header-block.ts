@@ -16,10 +16,15 @@ export interface HeaderBlock {
 
 /** Collects the header blocks of one direction of one connection. */
 export class HeaderBlockAssembler {
+  readonly #maxBytes: number;
   #parts: Buffer[] = [];
   #bytes = 0;
   #streamId = 0;
   #endStream = false;
+
+  constructor(maxBytes: number = MAX_HEADER_BLOCK_BYTES) {
+    this.#maxBytes = maxBytes;
+  }
 
   /** Whether a block has begun and not ended: only its CONTINUATION may follow. */
   get open(): boolean {
@@ -44,11 +49,8 @@ export class HeaderBlockAssembler {
     // The payload is a view of a chunk that may be reused by its owner.
     this.#parts.push(Buffer.from(part));
     this.#bytes += part.length;
-    if (this.#bytes > MAX_HEADER_BLOCK_BYTES) {
-      throw new ProtocolError(
-        ErrorCode.enhanceYourCalm,
-        `A header block over ${MAX_HEADER_BLOCK_BYTES} bytes`,
-      );
+    if (this.#bytes > this.#maxBytes) {
+      throw new ProtocolError(ErrorCode.enhanceYourCalm, `A header block over ${this.#maxBytes} bytes`);
     }
     return whole ? this.#finish(Buffer.concat(this.#parts)) : undefined;
   }

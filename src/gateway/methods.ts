@@ -57,6 +57,8 @@ export class MethodTracker implements MethodView {
   #requests = 0;
   #solveStatus: number | undefined;
   #told = 'none false';
+  /** Something was fed since the listeners were last told: `solve` is not worked out for every chunk. */
+  #fed = false;
 
   get solve(): SolveState {
     const all = [...this.#solves.values()].flat();
@@ -99,12 +101,14 @@ export class MethodTracker implements MethodView {
     this.#goaway = false;
     this.#requests = 0;
     this.#solveStatus = undefined;
+    this.#fed = true;
     this.settle();
   }
 
   /** A request's HEADERS went to the builder. `client` tells the clients of one pool connection apart. */
   opened(streamId: number, client: number, path: string): void {
     this.#requests += 1;
+    this.#fed = true;
     this.#streams.set(streamId, this.#decide(client, path));
   }
 
@@ -120,10 +124,13 @@ export class MethodTracker implements MethodView {
 
   goawayReceived(): void {
     this.#goaway = true;
+    this.#fed = true;
   }
 
   /** Tells the listeners when something changed; to be called once for each chunk of bytes. */
   settle(): void {
+    if (!this.#fed) return;
+    this.#fed = false;
     const now = `${this.solve} ${this.#goaway}`;
     if (now === this.#told) return;
     this.#told = now;
@@ -152,6 +159,7 @@ export class MethodTracker implements MethodView {
   #finish(streamId: number, answer: Answer, status: number | undefined): void {
     const solve = this.#streams.get(streamId);
     this.#streams.delete(streamId);
+    this.#fed = true;
     if (solve === undefined || solve.answer !== 'open') return;
     solve.answer = answer;
     if (solve.kind !== 'probe' || answer === 'error') this.#solveStatus = status;

@@ -50,6 +50,10 @@ export class Splice {
     socket.resume();
   }
 
+  get over(): boolean {
+    return this.#over;
+  }
+
   /** Whether the pool connection can still take a client. */
   get free(): boolean {
     return !this.#over && this.#client === undefined;

@@ -1,6 +1,6 @@
 /** One builder: a real buildkitd in namespaces of its own, so that all it starts and mounts ends with it. */
 import { closeSync, openSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,6 +20,8 @@ export interface BuilderOptions {
   readonly programs: BuilderPrograms;
   readonly address: string;
   readonly port: number;
+  /** Control group under which its builds run. */
+  readonly cgroup: string;
   /** Its state and log; made here, removed by `remove`. */
   readonly folder: string;
 }
@@ -31,6 +33,8 @@ export interface Builder {
   readonly ready: Promise<void>;
   /** Whether a build is connected. Throws when that cannot be seen. */
   isBusy(): Promise<boolean>;
+  /** The end of what it wrote. */
+  readLog(): Promise<string>;
   /** Ends buildkitd itself with `signal`. */
   signal(signal: NodeJS.Signals): void;
   /** SIGTERM, then SIGKILL after 5 s; its folder goes with it. */
@@ -47,6 +51,8 @@ export async function startBuilder(options: BuilderOptions): Promise<Builder> {
   const { programs, address, port, folder } = options;
   const { PATH = DEFAULT_PATH } = process.env;
   await mkdir(join(folder, 'tmp'), { recursive: true, mode: 0o700 });
+  const configPath = join(folder, 'buildkitd.toml');
+  await writeFile(configPath, `[worker.oci]\n  defaultCgroupParent = "/${options.cgroup}"\n`);
   const logPath = join(folder, 'buildkitd.log');
   const log = openSync(logPath, 'a', 0o600);
   const child = await startChild({
@@ -56,7 +62,7 @@ export async function startBuilder(options: BuilderOptions): Promise<Builder> {
     // however it ends. Builds share the machine's network.
     args: [
       ...['--pid', '--fork', '--kill-child=KILL', '--mount', '--mount-proc', '--', programs.buildkitd],
-      ...['--config', '/dev/null', '--root', join(folder, 'root'), '--addr', `tcp://${address}:${port}`],
+      ...['--config', configPath, '--root', join(folder, 'root'), '--addr', `tcp://${address}:${port}`],
       ...['--otel-socket-path', join(folder, 'otel.sock'), '--cdi-disabled', '--containerd-worker=false'],
       ...['--oci-worker=true', '--oci-worker-net=host', '--oci-worker-binary', programs.runc],
     ],
@@ -74,6 +80,7 @@ export async function startBuilder(options: BuilderOptions): Promise<Builder> {
     child,
     exited: child.exited,
     ready: waitUntilReady(child, address, port, logPath),
+    readLog: () => readTail(logPath),
     isBusy: async () => (await countConnections(address, port)) > 0,
     signal,
     end: async () => {

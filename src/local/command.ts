@@ -2,7 +2,13 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { readArguments } from './arguments.ts';
-import { type LocalPool, type LocalPoolOptions, MAX_LOCAL_BUILDERS, startLocalPool } from './pool.ts';
+import {
+  type LocalPool,
+  type LocalPoolOptions,
+  MAX_BASE_FOLDER_BYTES,
+  MAX_LOCAL_BUILDERS,
+  startLocalPool,
+} from './pool.ts';
 import { ensurePrograms } from './programs.ts';
 import type { PoolSample } from './scaler.ts';
 
@@ -72,6 +78,12 @@ export function parseUp(given: UpArguments): Omit<LocalPoolOptions, 'programs'> 
   if (arch !== hostArchitecture() && ARCHITECTURES.some((known) => known === given.arch)) {
     reader.refuse(`--arch: this machine's builders are ${hostArchitecture()}, got \`${arch}\``);
   }
+  const baseFolder = given.dir === undefined ? undefined : resolve(given.dir);
+  if (baseFolder !== undefined && Buffer.byteLength(baseFolder) > MAX_BASE_FOLDER_BYTES) {
+    reader.refuse(
+      `--dir: sockets need a shorter path, at most ${MAX_BASE_FOLDER_BYTES} bytes, got \`${baseFolder}\``,
+    );
+  }
   reader.finish();
   return {
     arch,
@@ -80,7 +92,7 @@ export function parseUp(given: UpArguments): Omit<LocalPoolOptions, 'programs'> 
     port,
     idleMs,
     syncMs,
-    ...(given.dir === undefined ? {} : { baseFolder: resolve(given.dir) }),
+    ...(baseFolder === undefined ? {} : { baseFolder }),
   };
 }
 

@@ -8,6 +8,8 @@ export interface ConnectionRecord {
   readonly place: number | null;
   /** Ms since the epoch, by the load balancer's clock, like the following. */
   readonly acceptedAtMs: number;
+  /** When it left the line for a builder; null when it never did. */
+  readonly assignedAtMs: number | null;
   /** When the builder's connection stood; null when it never did. */
   readonly grantedAtMs: number | null;
   readonly releasedAtMs: number;
@@ -33,6 +35,7 @@ export function parseConnectionRecord(line: string): ConnectionRecord | null {
     server: fields.server === NO_SERVER ? null : fields.server,
     place: fields.place === '' ? null : Number.parseInt(fields.place, 16),
     acceptedAtMs: acceptedMs,
+    assignedAtMs: granted ? acceptedMs + queueMs : null,
     grantedAtMs: granted ? acceptedMs + queueMs + connectMs : null,
     releasedAtMs: acceptedMs + totalMs,
     termination: fields.termination,

@@ -112,6 +112,7 @@ export function createFleet(options: FleetOptions): Fleet {
       programs: options.programs,
       address: identity.address,
       port: options.port,
+      cgroup: options.folder.cgroup,
       folder,
     });
     slot.builder = builder;
@@ -146,7 +147,14 @@ export function createFleet(options: FleetOptions): Fleet {
     if (stopping.signal.aborted) {
       return 'stopped';
     }
-    return builder.child.hasExited() ? 'died' : 'drained';
+    if (!builder.child.hasExited()) {
+      return 'drained';
+    }
+    const log = await builder.readLog();
+    options.onTrouble(
+      new Error(`The builder with ordinal ${identity.ordinal} died and is started again:\n${log}`),
+    );
+    return 'died';
   };
 
   // Stop new builds first, wait until the builder is idle, and only then end it: buildkitd has no drain of its own.

@@ -5,11 +5,14 @@
  *     <base>/pool-XXXXXX/processes/<pid>-<t>  one empty file a child
  */
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { removeCgroups } from './cgroups.ts';
 import { identifyProcess, isAlive, type ProcessIdentity } from './process.ts';
 
 export interface PoolFolder {
   readonly path: string;
+  /** Name of the control group that the pool's builds run in. */
+  readonly cgroup: string;
   /** Remembers a child, so that the next start ends it should everything else have failed. */
   record(child: ProcessIdentity): Promise<void>;
   forget(child: ProcessIdentity): Promise<void>;
@@ -30,9 +33,10 @@ export async function createPoolFolder(base: string): Promise<PoolFolder> {
   const fileOf = ({ pid, startTicks }: ProcessIdentity) => join(processes, `${pid}-${startTicks}`);
   return {
     path,
+    cgroup: cgroupOf(path),
     record: (child) => writeFile(fileOf(child), ''),
     forget: (child) => rm(fileOf(child), { force: true }),
-    remove: () => removeTree(path),
+    remove: () => removeAll(path),
   };
 }
 
@@ -48,7 +52,7 @@ export async function sweepDeadPools(base: string): Promise<readonly string[]> {
       owner === null ? Date.now() - (await stat(path)).mtimeMs > UNOWNED_AFTER_MS : !isAlive(owner);
     if (dead) {
       await killRecorded(join(path, 'processes'));
-      await removeTree(path);
+      await removeAll(path);
       removed.push(path);
     }
   }
@@ -86,7 +90,12 @@ async function killRecorded(processes: string): Promise<void> {
   }
 }
 
-/** A builder that was killed a moment ago may still be letting go of its files. */
-async function removeTree(path: string): Promise<void> {
+function cgroupOf(path: string): string {
+  return `buildkit-${basename(path)}`;
+}
+
+async function removeAll(path: string): Promise<void> {
+  await removeCgroups(cgroupOf(path));
+  // A builder that was killed a moment ago may still be letting go of its files.
   await rm(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
 }

@@ -7,6 +7,12 @@ import dnsPacket, { type Answer, type DecodedPacket, type Packet } from 'dns-pac
 export const ZONE = 'pool.internal';
 
 const TIME_TO_LIVE_SECONDS = 1;
+/**
+ * Connections without a question for so long are closed, as RFC 7766 asks: a HAProxy that stops softly keeps its last one
+ * open and does not end before it is closed (measured with 2.6.12).
+ */
+const IDLE_TIMEOUT_MS = 3000;
+
 const NO_ERROR = 0;
 const NAME_ERROR = 3;
 
@@ -105,6 +111,7 @@ async function listenTcp(
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => socket.destroy());
+    socket.setTimeout(IDLE_TIMEOUT_MS, () => socket.destroy());
     let pending = Buffer.alloc(0);
     socket.on('data', (chunk: Buffer) => {
       pending = Buffer.concat([pending, chunk]);

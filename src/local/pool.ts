@@ -4,7 +4,7 @@
  */
 import { EventEmitter } from 'node:events';
 import { createServer } from 'node:net';
-import { availableParallelism, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defaultHpaSpec } from '../autoscaler/hpa.ts';
@@ -48,6 +48,8 @@ export interface PoolBuilder {
   /** As the load balancer calls it. */
   readonly name: string;
   readonly ordinal: number;
+  /** `127.77.1.1:1234`, past the load balancer. */
+  readonly address: string;
   readonly atMs: number;
 }
 
@@ -90,6 +92,7 @@ export async function startLocalPool(options: LocalPoolOptions): Promise<LocalPo
   const builderAt = (ordinal: number): PoolBuilder => ({
     name: builderName(ordinal),
     ordinal,
+    address: `${builderAddress(block, ordinal)}:${BUILDER_PORT}`,
     atMs: Date.now(),
   });
   const trouble = (error: Error) => events.emit('trouble', error);
@@ -100,7 +103,7 @@ export async function startLocalPool(options: LocalPoolOptions): Promise<LocalPo
     programs: options.programs,
     folder,
     port: BUILDER_PORT,
-    addressOf: (ordinal) => `127.77.${block}.${ordinal + 1}`,
+    addressOf: (ordinal) => builderAddress(block, ordinal),
     forgetMs: HOLD_GONE_MS + 2 * RESOLVE_MS,
     onReady: ({ ordinal, address }) => {
       names.add(hostOf(options.arch, ordinal), address);
@@ -165,8 +168,18 @@ const PLUG_PORT = 8406;
 const BLOCKS = 255;
 export const MAX_LOCAL_BUILDERS = 250;
 
+/** A unix socket's path has at most 107 bytes, and HAProxy adds its pid and `.tmp` while it opens one. */
+export const MAX_BASE_FOLDER_BYTES = 107 - '/pool-XXXXXX/haproxy.sock.1234567890.tmp'.length;
+
+/** With port 0 someone else may take the free port before the load balancer does. */
+const PORT_ATTEMPTS = 3;
+
 function internalAddress(block: number): string {
   return `127.77.${block}.254`;
+}
+
+function builderAddress(block: number, ordinal: number): string {
+  return `127.77.${block}.${ordinal + 1}`;
 }
 
 function builderName(ordinal: number): string {
@@ -203,15 +216,23 @@ async function openBalancer(
   block: number,
   events: EventEmitter<LocalPoolEvents>,
 ): Promise<{ balancer: Balancer; port: number }> {
-  const port = await claimPort(options.port);
-  const balancer = await startBalancer({
-    programs: options.programs,
-    folder,
-    model: balancerModel(options, folder, block, port),
-    onRecord: (record) => events.emit('record', record),
-    onTrouble: (error) => events.emit('trouble', error),
-  });
-  return { balancer, port };
+  for (let attempt = 1; ; attempt += 1) {
+    const port = await claimPort(options.port);
+    try {
+      const balancer = await startBalancer({
+        programs: options.programs,
+        folder,
+        model: balancerModel(options, folder, block, port),
+        onRecord: (record) => events.emit('record', record),
+        onTrouble: (error) => events.emit('trouble', error),
+      });
+      return { balancer, port };
+    } catch (error) {
+      if (options.port !== 0 || attempt === PORT_ATTEMPTS) {
+        throw error;
+      }
+    }
+  }
 }
 
 /** Tells early, in words, that a port is taken; with 0, finds a free one. */
@@ -236,7 +257,8 @@ function balancerModel(
 ): BalancerModel {
   const address = internalAddress(block);
   return {
-    threads: Math.min(availableParallelism(), 2),
+    // One thread serves a machine's builds with ease, and what it logs is in the order in which it happened.
+    threads: 1,
     maxConnections: 4000,
     logTarget: 'stdout format raw local0',
     adminSocketPath: join(folder.path, 'haproxy.sock'),

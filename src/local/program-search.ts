@@ -172,8 +172,7 @@ export function remedyFor(name: ProgramName): string {
       return 'see https://docs.docker.com/engine/install/';
     case 'buildkitd':
     case 'buildctl':
-      return 'install Go (>= 1.21) or start Docker, then run this again with --install';
     case 'buildx':
-      return 'install Go (>= 1.21) or start Docker, then run this again with --install';
+      return 'run `apt-get install golang-go` or start a Docker engine, then run this again without --no-install';
   }
 }

@@ -25,19 +25,17 @@ export async function ensurePrograms<Name extends ProgramName>(
   const found = new Map<Name, string>();
   const problems: string[] = [];
   for (const name of names) {
-    const path = await findProgram(name).catch((error: unknown) => {
+    try {
+      const path = await findProgram(name);
+      if (path !== null) {
+        found.set(name, path);
+      } else if (options.install) {
+        found.set(name, await installProgram(name, options.log));
+      } else {
+        problems.push(`${name} is missing: ${remedyFor(name)}`);
+      }
+    } catch (error) {
       problems.push(error instanceof Error ? error.message : String(error));
-      return null;
-    });
-    if (path !== null) {
-      found.set(name, path);
-    } else if (options.install) {
-      await installProgram(name, options.log).then(
-        (installed) => found.set(name, installed),
-        (error: unknown) => problems.push(error instanceof Error ? error.message : String(error)),
-      );
-    } else if (!problems.some((problem) => problem.includes(name))) {
-      problems.push(`${name} is missing: ${remedyFor(name)}`);
     }
   }
   if (problems.length > 0) {

@@ -212,7 +212,8 @@ function plug(pool: BalancedPool, model: BalancerModel): string {
   const { address, port } = pool.plug;
   return [
     `# HAProxy's own connection that takes the placeholder of ${backendName(pool.name)} for ever. A ring is the one thing`,
-    '# that HAProxy dials by itself, at start and again when it is lost. Nothing is ever written to this one.',
+    '# that HAProxy dials by itself, at start and again when it is lost. Nothing is ever written to this one. When HAProxy',
+    '# is asked to stop softly it closes the ring: those who wait are let go, and dial again to where they are served next.',
     section(`ring ${name}`, [
       'format raw',
       'maxlen 64',

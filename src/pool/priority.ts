@@ -20,10 +20,22 @@ export const PRIORITY_CLASSES = 2047 - LOWEST_CLASS + 1;
 /** Classes kept below the time of the origin, for builds that joined before it: 24 h. */
 export const OLDER_CLASSES = 660;
 
-/** Distance of two neighbouring keys in ms: HAProxy's two clocks differ by a fraction of 1 ms, so 1 would be too few. */
+/**
+ * Distance of two neighbouring keys in ms. HAProxy's two clocks, that of `date()` and that of the queue, differ by a
+ * fraction of 1 ms, so 1 would be too few.
+ */
 export const KEY_STEP_MS = 2;
 
-/** How far the keys of a class lie behind the point where HAProxy starts to read, in ms, when the class begins. */
+/**
+ * The same before HAProxy 3.1, whose queue clock loses the time for which the process stood still (src/clock.c): at
+ * real time a loss of 100 ms exchanges builds that joined within 100 ms, at 2 ms a tick it would be 13 s.
+ */
+export const OLD_KEY_STEP_MS = PLACE_TICK_MS;
+
+/**
+ * How far the keys of a class lie behind the point where HAProxy starts to read, in ms, when the class begins: just
+ * passed, so that the point comes to them as late as it can, with room for a small jump of the clocks.
+ */
 export const KEY_MARGIN_MS = 4096;
 
 /** How long a client that says nothing at all is listened to, before it is queued by its time of arrival. */
@@ -44,6 +56,8 @@ export function priorityRules(backend: string): readonly string[] {
   const origin = `proc.origin_${backend.replaceAll(/[^A-Za-z0-9]/g, '_')}`;
   // The origin is moved only while nobody is queued, so that all who wait are always measured from the same one.
   const setOrigin = `tcp-request content set-var(${origin}) var(sess.now),div(${CLASS_MS}),sub(${OLDER_CLASSES}),mul(${CLASS_TICKS})`;
+  const setKey = (stepMs: number): string =>
+    `tcp-request content set-var(sess.key) var(sess.tick),and(${CLASS_TICKS - 1}),mul(${stepMs}),sub(${KEY_MARGIN_MS})`;
   return [
     `tcp-request connection set-var(sess.tick) date(0,ms),div(${PLACE_TICK_MS}),and(${UINT32})`,
     `tcp-request inspect-delay ${INSPECT_DELAY}`,
@@ -64,7 +78,11 @@ export function priorityRules(backend: string): readonly string[] {
     `tcp-request content set-var(sess.since) int(0) if { var(sess.since) -m int ge ${HALF_UINT32} }`,
     `tcp-request content set-priority-class var(sess.since),div(${CLASS_TICKS}),add(${LOWEST_CLASS})`,
     // Offset: the key wanted, less the time, so that HAProxy's own addition of the time restores it.
-    `tcp-request content set-var(sess.key) var(sess.tick),and(${CLASS_TICKS - 1}),mul(${KEY_STEP_MS}),sub(${KEY_MARGIN_MS})`,
+    '.if version_atleast(3.1)',
+    setKey(KEY_STEP_MS),
+    '.else',
+    setKey(OLD_KEY_STEP_MS),
+    '.endif',
     `tcp-request content set-priority-offset var(sess.tick),div(${CLASS_TICKS}),mul(${CLASS_MS}),add(sess.key),sub(sess.now),and(${KEYS - 1}),sub(${KEYS / 2})`,
   ];
 }

@@ -7,7 +7,17 @@ import { CLASS_TICKS, OLDER_CLASSES, PRIORITY_CLASSES } from '../../src/pool/pri
 import { PLACE_SETTING_ID, PLACE_TICK_MS, placeToken } from '../../src/queue/token.ts';
 import { type Balancer, greeting, Line, settingsFrame, shuffled, startBalancer } from '../long/line.ts';
 
-const LINES = ['scrambled', 'dialects', 'free', 'restarted', 'moved', 'overtaken', 'ghosts', 'empty'];
+const LINES = [
+  'scrambled',
+  'neighbours',
+  'dialects',
+  'free',
+  'restarted',
+  'moved',
+  'overtaken',
+  'ghosts',
+  'empty',
+];
 const HOUR_TICKS = Math.floor(3_600_000 / PLACE_TICK_MS);
 const WAIT_MS = 10_000;
 
@@ -63,6 +73,21 @@ test('places are served in the order of joining, in whatever order they dial', a
   }
   const places = balancer.log.filter(({ frontend }) => frontend === 'scrambled').map(({ place }) => place);
   for (const token of tokens) expect(places).toContain(token.toString(16).toUpperCase().padStart(8, '0'));
+});
+
+test('neighbours a tick apart are told apart, at whatever fraction of a millisecond they dial', async () => {
+  const line = new Line(balancer, 'neighbours');
+  const blocker = await line.block();
+  const now = placeToken(Date.now());
+  const first = now - (now % CLASS_TICKS) - CLASS_TICKS;
+  const tokens = Array.from({ length: 128 }, (_, tick) => first + tick);
+  for (const token of tokens.toReversed()) {
+    line.dial(String(token), greeting(token));
+    await sleep(4 + (token % 7));
+  }
+  await waiting('neighbours', tokens.length);
+  blocker.leave();
+  expect(await line.waitForServed(tokens.length, 2 * WAIT_MS)).toEqual(tokens.map(String));
 });
 
 test('clients without a place, or with a strange one, have that of their arrival', async () => {

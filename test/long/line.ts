@@ -9,6 +9,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import dnsPacket from 'dns-packet';
 import { backendName, renderBalancer } from '../../src/pool/haproxy.ts';
+import { KEY_STEP_MS, OLD_KEY_STEP_MS } from '../../src/pool/priority.ts';
 import { PLACE_SETTING_ID } from '../../src/queue/token.ts';
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
@@ -122,6 +123,7 @@ export interface LoggedConnection {
 /** HAProxy with one line for each name, each served by one builder as soon as its name resolves. */
 export interface Balancer {
   readonly log: readonly LoggedConnection[];
+  readonly builderPort: number;
   portOf(line: string): number;
   /** Makes the builder of a line resolvable, or unknown again. */
   setBuilder(line: string, present: boolean): void;
@@ -131,6 +133,8 @@ export interface Balancer {
   queued(line: string): Promise<number>;
   /** Resolves once the line's builder has passed its checks. */
   waitForBuilder(line: string): Promise<void>;
+  /** The distance of two neighbouring keys in ms, which depends on HAProxy's version. */
+  keyStepMs(): Promise<number>;
   /** A command on HAProxy's administration socket, and its answer. */
   ask(command: string): Promise<string>;
   /** Ends the process at once and starts another with the same configuration. */
@@ -192,6 +196,7 @@ export async function startBalancer(lines: readonly string[]): Promise<Balancer>
   };
   return {
     log,
+    builderPort: builder.port,
     portOf: (line) => {
       const port = ports.get(line);
       if (port === undefined) throw new Error(`No line is called ${line}`);
@@ -210,6 +215,10 @@ export async function startBalancer(lines: readonly string[]): Promise<Balancer>
         if (Date.now() > deadline) throw new Error(`The builder of ${line} does not come up`);
         await sleep(50);
       }
+    },
+    keyStepMs: async () => {
+      const [, major, minor] = /^Version: (\d+)\.(\d+)/m.exec(await ask(adminSocketPath, 'show info')) ?? [];
+      return Number(major) * 100 + Number(minor) < 301 ? OLD_KEY_STEP_MS : KEY_STEP_MS;
     },
     ask: (command) => ask(adminSocketPath, command),
     restart: async () => {

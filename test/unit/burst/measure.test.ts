@@ -50,6 +50,7 @@ const asConnection = (served: ReturnType<typeof serve>[number]): ServedConnectio
   server: served.server,
   place: placeToken(served.joinedAtMs),
   acceptedAtMs: served.joinedAtMs,
+  assignedAtMs: served.grantedAtMs,
   grantedAtMs: served.grantedAtMs,
   releasedAtMs: served.releasedAtMs,
 });
@@ -100,12 +101,13 @@ describe('inversions', () => {
     );
   });
 
-  const connection = (place: number | null, grantedAtMs: number): ServedConnection => ({
+  const connection = (place: number | null, assignedAtMs: number): ServedConnection => ({
     server: 'builder-0',
     place,
     acceptedAtMs: 0,
-    grantedAtMs,
-    releasedAtMs: grantedAtMs + 1,
+    assignedAtMs,
+    grantedAtMs: assignedAtMs,
+    releasedAtMs: assignedAtMs + 1,
   });
 
   test('a line served backwards has all of them', () => {

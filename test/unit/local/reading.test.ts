@@ -62,6 +62,7 @@ test('a record of the load balancer', () => {
     server: 'builder-1',
     place: 0x9f0a3c51,
     acceptedAtMs: 1000,
+    assignedAtMs: 1020,
     grantedAtMs: 1021,
     releasedAtMs: 1500,
     termination: '--',

@@ -39,11 +39,14 @@ class QueueModel {
   /** Difference of `now_ms` and the date: constant, with any fraction of a millisecond (src/clock.c). */
   clockDifferenceMs: number;
   readonly #process: Variables = new Map();
+  readonly #isOld: boolean;
   #waiting: Waiting[] = [];
   #sequence = 0;
 
-  constructor(clockDifferenceMs = 0) {
+  /** An old HAProxy is one before 3.1. */
+  constructor(clockDifferenceMs = 0, isOld = false) {
     this.clockDifferenceMs = clockDifferenceMs;
+    this.#isOld = isOld;
   }
 
   get length(): number {
@@ -89,7 +92,12 @@ class QueueModel {
     };
     let priorityClass = 0;
     let offset = 0;
+    let skips = false;
     for (const rule of priorityRules('builders')) {
+      if (rule === '.if version_atleast(3.1)') skips = this.#isOld;
+      else if (rule === '.else') skips = !skips;
+      else if (rule === '.endif') skips = false;
+      if (skips) continue;
       const parts = /^tcp-request (?:connection|content) (\S+) (\S+)(?: (if|unless) (.*))?$/.exec(rule);
       if (parts === null || rule.includes('req.payload')) continue;
       const [, action = '', expression = '', sense, conditions = ''] = parts;
@@ -236,12 +244,18 @@ describe('the order of serving', () => {
       .integer({ min: 1, max: ALWAYS_EXACT_MS })
       .chain((waitMs) => fc.record({ waitMs: fc.constant(waitMs), line: builds(waitMs, waitMs) }));
     fc.assert(
-      fc.property(start, clockDifference, scene, (origin, difference, { waitMs, line }) => {
-        const model = new QueueModel(difference);
-        lineAfter(model, origin, line);
-        const ticks = serveAll(model, origin + waitMs, origin, line);
-        expect(ticks).toEqual(ascending(ticks));
-      }),
+      fc.property(
+        start,
+        clockDifference,
+        fc.boolean(),
+        scene,
+        (origin, difference, isOld, { waitMs, line }) => {
+          const model = new QueueModel(difference, isOld);
+          lineAfter(model, origin, line);
+          const ticks = serveAll(model, origin + waitMs, origin, line);
+          expect(ticks).toEqual(ascending(ticks));
+        },
+      ),
       { numRuns: 2_000 },
     );
   });
@@ -351,6 +365,28 @@ describe('what is not exact', () => {
     model.join(3, placeToken(origin + CLASS_MS), origin + CLASS_MS);
     const served = [1, 2, 3].map(() => model.serve(origin + 11 * MINUTE));
     expect(served).toEqual([2, 1, 3]);
+  });
+
+  test('before 3.1 two builds of one class change places for as long as they joined apart, in every 17 minutes', () => {
+    const origin = Math.ceil(Date.now() / CLASS_MS) * CLASS_MS;
+    const model = new QueueModel(0.7, true);
+    model.join(1, placeToken(origin), origin + 1);
+    model.join(2, placeToken(origin + MINUTE), origin + MINUTE);
+    let wrong = 0;
+    for (let time = origin + MINUTE; time < origin + MINUTE + TURN_MS; time += 1) {
+      if (model.first(time) !== 1) wrong += 1;
+    }
+    expect(Math.abs(wrong - MINUTE)).toBeLessThan(PLACE_TICK_MS);
+  });
+
+  test('before 3.1 a clock that loses time exchanges only builds that joined within that time', () => {
+    const origin = Math.ceil(Date.now() / CLASS_MS) * CLASS_MS;
+    const model = new QueueModel(0, true);
+    model.join(1, placeToken(origin + SECOND), origin + SECOND);
+    model.clockDifferenceMs -= 500;
+    model.join(2, placeToken(origin + SECOND + PLACE_TICK_MS), origin + 2 * SECOND);
+    model.join(3, placeToken(origin + 2 * SECOND), origin + 3 * SECOND);
+    expect([1, 2, 3].map(() => model.serve(origin + 5 * MINUTE))).toEqual([2, 1, 3]);
   });
 
   test('a jump between the two clocks mixes one class at most', () => {

@@ -1,0 +1,249 @@
+/**
+ * How much the gateway costs: a build context sent and a result fetched, through the splice and through the
+ * multiplexer, against buildx talking to the same buildkitd directly. The gateway runs in a process of its own, as in
+ * real life. Once on loopback, and once over a delay of 20 ms there and back, where flow-control windows decide.
+ *
+ *   node bench/data.ts [--context-mib 1024] [--result-mib 512] [--rounds 3] [--delay-ms 20] [--json FILE]
+ */
+
+import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { randomFillSync } from 'node:crypto';
+import { mkdir, mkdtemp, open, rm, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { openGateway } from '../src/gateway/gateway.ts';
+import { dialBuilder, findProgram, startBuildkitd } from '../test/support/buildkitd.ts';
+import { startDelayProxy } from './delay-proxy.ts';
+
+const PATHS = ['direct', 'splice', 'multiplex'] as const;
+type Path = (typeof PATHS)[number];
+type Job = 'send' | 'fetch';
+
+/** What one run took. The gateway's figures are missing where there is none. */
+interface Run {
+  readonly seconds: number;
+  readonly cpuSeconds?: number;
+  readonly peakMib?: number;
+}
+
+export interface DataResult {
+  readonly network: string;
+  readonly job: Job;
+  readonly path: Path;
+  readonly mib: number;
+  /** Median of the rounds. */
+  readonly seconds: number;
+  /** Throughput against direct, from the medians: 1 is as fast. */
+  readonly ratio: number;
+  /** Of the gateway's process, user and system, median. */
+  readonly cpuSecondsPerGib: number | null;
+  /** Peak resident memory of the gateway's process, largest of the rounds. */
+  readonly peakMib: number | null;
+  readonly runs: readonly number[];
+}
+
+export async function main(args: readonly string[]): Promise<DataResult[]> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      'context-mib': { type: 'string', default: '1024' },
+      'result-mib': { type: 'string', default: '512' },
+      'delay-ms': { type: 'string', default: '20' },
+      rounds: { type: 'string', default: '3' },
+      json: { type: 'string' },
+    },
+  });
+  const number = (name: 'context-mib' | 'result-mib' | 'delay-ms' | 'rounds') => {
+    const value = Number(values[name]);
+    if (!Number.isInteger(value) || value < 0) throw new Error(`--${name} must be a whole number`);
+    return value;
+  };
+  const folder = await mkdtemp(join(tmpdir(), 'bkp-bench-'));
+  const buildkitd = await startBuildkitd({ root: join(folder, 'root') });
+  const delayMs = number('delay-ms');
+  const results: DataResult[] = [];
+  try {
+    const sizes = { send: number('context-mib'), fetch: number('result-mib') };
+    for (const job of ['send', 'fetch'] as const) await writeContext(join(folder, job), sizes[job]);
+    const proxy =
+      delayMs > 0
+        ? await startChild(['delay', new URL(buildkitd.address).port, String(delayMs / 2)])
+        : undefined;
+    const networks = [
+      { network: 'loopback', address: buildkitd.address },
+      ...(proxy === undefined ? [] : [{ network: `${delayMs} ms`, address: proxy.told }]),
+    ];
+    for (const { network, address } of networks) {
+      for (const job of ['send', 'fetch'] as const) {
+        results.push(
+          ...(await compare({ folder, network, address, job, mib: sizes[job], rounds: number('rounds') })),
+        );
+      }
+    }
+    proxy?.child.kill();
+  } finally {
+    await buildkitd.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+  console.table(
+    results.map(({ network, job, path, mib, seconds, ratio, cpuSecondsPerGib, peakMib }) => ({
+      network,
+      job,
+      path,
+      'MiB/s': Math.round(mib / seconds),
+      ratio: Number(ratio.toFixed(3)),
+      'CPU s/GiB': cpuSecondsPerGib === null ? '' : Number(cpuSecondsPerGib.toFixed(2)),
+      'peak MiB': peakMib === null ? '' : Math.round(peakMib),
+    })),
+  );
+  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(results, null, 2)}\n`);
+  return results;
+}
+
+interface Comparison {
+  readonly folder: string;
+  readonly network: string;
+  readonly address: string;
+  readonly job: Job;
+  readonly mib: number;
+  readonly rounds: number;
+}
+
+async function compare(comparison: Comparison): Promise<DataResult[]> {
+  const { folder, network, address, job, mib, rounds } = comparison;
+  const runs: Record<Path, Run[]> = { direct: [], splice: [], multiplex: [] };
+  // The first one fills caches that all later ones use.
+  await runOnce(folder, address, job, 'direct');
+  for (let round = 0; round < rounds; round++) {
+    // Alternating, and each round begins with another, so that drift of the machine hits all alike.
+    for (const offset of PATHS.keys()) {
+      const path = PATHS[(round + offset) % PATHS.length] ?? 'direct';
+      runs[path].push(await runOnce(folder, address, job, path));
+    }
+  }
+  const direct = median(runs.direct.map((run) => run.seconds));
+  return PATHS.map((path) => {
+    const seconds = median(runs[path].map((run) => run.seconds));
+    const cpu = runs[path].flatMap((run) => run.cpuSeconds ?? []);
+    const peak = runs[path].flatMap((run) => run.peakMib ?? []);
+    return {
+      network,
+      job,
+      path,
+      mib,
+      seconds,
+      ratio: direct / seconds,
+      cpuSecondsPerGib: cpu.length === 0 ? null : (median(cpu) * 1024) / mib,
+      peakMib: peak.length === 0 ? null : Math.max(...peak),
+      runs: runs[path].map((run) => run.seconds),
+    };
+  });
+}
+
+async function runOnce(folder: string, address: string, job: Job, path: Path): Promise<Run> {
+  const context = join(folder, job);
+  // A file with another time is sent again, and the COPY of the same bytes is still cached.
+  if (job === 'send') await utimes(join(context, 'data'), new Date(), new Date());
+  if (path === 'direct') return { seconds: await timeBuild(folder, address, job, context) };
+  const gateway = await startChild(['gateway', path, address, folder]);
+  const seconds = await timeBuild(folder, gateway.told, job, context);
+  const used = await new Promise<Omit<Run, 'seconds'>>((resolve) => {
+    gateway.child.once('message', (message) => resolve(JSON.parse(String(message))));
+    gateway.child.send('stop');
+  });
+  return { seconds, ...used };
+}
+
+async function timeBuild(folder: string, address: string, job: Job, context: string): Promise<number> {
+  const config = join(folder, 'buildx');
+  await mkdir(join(config, 'instances'), { recursive: true });
+  // What `buildx create --driver remote` writes; without its connection, which would use up the splice.
+  const node = {
+    Name: 'bench0',
+    Endpoint: address,
+    Platforms: null,
+    DriverOpts: null,
+    Flags: null,
+    Files: null,
+  };
+  const instance = { Name: 'bench', Driver: 'remote', Nodes: [node], Dynamic: false };
+  await writeFile(join(config, 'instances', 'bench'), JSON.stringify(instance));
+  const output = job === 'fetch' ? ['--output', 'type=tar,dest=-'] : [];
+  const started = performance.now();
+  const child = spawn(
+    findProgram('buildx'),
+    ['build', '--builder', 'bench', '--provenance=false', '--progress=plain', ...output, context],
+    {
+      env: { ...process.env, BUILDX_CONFIG: config },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    },
+  );
+  let log = '';
+  child.stderr.on('data', (text: Buffer) => {
+    log = `${log}${text}`.slice(-10_000);
+  });
+  const code = await new Promise((resolve) => child.once('close', resolve));
+  if (code !== 0) throw new Error(`buildx failed:\n${log}`);
+  return (performance.now() - started) / 1000;
+}
+
+async function writeContext(folder: string, mib: number): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, 'Dockerfile'), 'FROM scratch\nCOPY data /data\n');
+  const file = await open(join(folder, 'data'), 'w');
+  const block = randomFillSync(Buffer.alloc(1024 * 1024));
+  for (let at = 0; at < mib; at++) {
+    block.writeUInt32BE(at, 0);
+    await file.write(block);
+  }
+  await file.close();
+}
+
+/** Starts this file as a child process; `told` is the address it serves. */
+async function startChild(
+  args: readonly string[],
+): Promise<{ readonly child: ChildProcess; readonly told: string }> {
+  const child = fork(fileURLToPath(import.meta.url), [...args]);
+  const told = await new Promise<string>((resolve, reject) => {
+    child.once('message', (message) => resolve(String(message)));
+    child.once('exit', (code) => reject(new Error(`The ${args[0]} process ended with ${code}`)));
+  });
+  return { child, told };
+}
+
+async function serveGateway(carry: string, address: string, folder: string): Promise<void> {
+  const gateway = await openGateway({ carry: carry === 'splice' ? 'splice' : 'multiplex', folder });
+  gateway.attach(await dialBuilder(address));
+  const before = process.cpuUsage();
+  process.once('message', async () => {
+    const { user, system } = process.cpuUsage(before);
+    const peakMib = process.resourceUsage().maxRSS / 1024;
+    await gateway.close();
+    process.send?.(JSON.stringify({ cpuSeconds: (user + system) / 1e6, peakMib }), () => process.exit(0));
+  });
+  process.send?.(gateway.address);
+}
+
+async function serveDelay(port: string, delayMs: string): Promise<void> {
+  const server = await startDelayProxy({ port: Number(port) }, Number(delayMs));
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('The delay proxy has no port');
+  process.once('disconnect', () => process.exit(0));
+  process.send?.(`tcp://127.0.0.1:${address.port}`);
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
+}
+
+if (import.meta.main) {
+  const [mode, first = '', second = '', third = ''] = process.argv.slice(2);
+  if (process.send !== undefined && mode === 'gateway') await serveGateway(first, second, third);
+  else if (process.send !== undefined && mode === 'delay') await serveDelay(first, second);
+  else await main(process.argv.slice(2));
+}

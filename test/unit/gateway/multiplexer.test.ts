@@ -1,0 +1,362 @@
+import { once } from 'node:events';
+import http2 from 'node:http2';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { Transform } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { MethodTracker } from '../../../src/gateway/methods.ts';
+import { Multiplexer } from '../../../src/gateway/multiplexer.ts';
+import { CLIENT_WINDOW } from '../../../src/gateway/mux-client.ts';
+import type { PoolConnection } from '../../../src/gateway/pool-connection.ts';
+import { openingBytes, readGreeting } from '../../../src/queue/preface.ts';
+
+const SOLVE = '/moby.buildkit.v1.Control/Solve';
+
+type Handler = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void;
+
+/** Two ends of a connection on loopback: node:http2 trips over its own asserts on streams that are no sockets. */
+async function socketPair(): Promise<readonly [Socket, Socket]> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const near = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', noDelay: true });
+  const [far] = (await once(server, 'connection')) as [Socket];
+  server.close();
+  for (const end of [near, far]) end.on('error', () => {});
+  opened.push(near, far);
+  return [near, far];
+}
+
+/** node:http2 as the builder, and the pool connection to it. */
+async function builder(handler: Handler, settings: http2.Settings = {}) {
+  const [near, far] = await socketPair();
+  const session = http2.performServerHandshake(far, { settings });
+  session.on('error', () => {});
+  session.on('stream', (stream, headers) => {
+    stream.on('error', () => {});
+    handler(stream, headers);
+  });
+  near.write(openingBytes(1));
+  const connection = await new Promise<PoolConnection>((resolve) => {
+    let received: Buffer = Buffer.alloc(0);
+    const read = (chunk: Buffer) => {
+      received = Buffer.concat([received, chunk]);
+      const greeting = readGreeting(received);
+      if (greeting.kind !== 'granted') return;
+      near.off('data', read).pause();
+      if (greeting.rest.length > 0) near.unshift(greeting.rest);
+      resolve({ socket: near, preamble: greeting.preamble });
+    };
+    near.on('data', read);
+  });
+  return { session, connection, far };
+}
+
+const echo: Handler = (stream) => {
+  stream.respond({ ':status': 200 }, { waitForTrailers: true });
+  stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+  stream.pipe(stream);
+};
+
+const opened: Array<{ close(): void } | { destroy(): void }> = [];
+afterEach(() => {
+  for (const it of opened.splice(0).reverse()) 'close' in it ? it.close() : it.destroy();
+});
+
+function multiplexer() {
+  const tracker = new MethodTracker();
+  const warnings: string[] = [];
+  const ends = new Map<http2.ClientHttp2Session, Socket>();
+  const mux = new Multiplexer(tracker, { onWarning: (message) => warnings.push(message) });
+  opened.push(mux);
+  /** node:http2 as a client; `shape` stands between it and the multiplexer. */
+  const client = async (settings: http2.Settings = {}, shape = async (end: Socket) => end) => {
+    const [near, far] = await socketPair();
+    mux.accept(await shape(far));
+    const session = http2.connect('http://localhost', { createConnection: () => near, settings });
+    session.on('error', () => {});
+    opened.push(session);
+    ends.set(session, near);
+    return session;
+  };
+  /** The client is gone without a word. */
+  const vanish = (session: http2.ClientHttp2Session) => ends.get(session)?.destroy();
+  return { mux, tracker, warnings, client, vanish };
+}
+
+interface Answer {
+  readonly body: Buffer;
+  readonly status: string | undefined;
+  readonly message: string | undefined;
+  readonly error: string | undefined;
+}
+
+function answerTo(request: http2.ClientHttp2Stream): Promise<Answer> {
+  const parts: Buffer[] = [];
+  let trailers: http2.IncomingHttpHeaders = {};
+  let error: string | undefined;
+  request.on('data', (chunk: Buffer) => parts.push(chunk));
+  request.on('response', (headers) => {
+    if (headers['grpc-status'] !== undefined) trailers = headers;
+  });
+  request.on('trailers', (headers) => {
+    trailers = headers;
+  });
+  request.on('error', (failure: Error) => {
+    error = failure.message;
+  });
+  return new Promise((resolve) => {
+    request.on('close', () => {
+      const [status, message] = [trailers['grpc-status'], trailers['grpc-message']];
+      resolve({
+        body: Buffer.concat(parts),
+        status: status?.toString(),
+        message: message?.toString(),
+        error,
+      });
+    });
+  });
+}
+
+/** A stream that hands on its bytes in chunks of these sizes. */
+function chopped(sizes: readonly number[]) {
+  return async (end: Socket): Promise<Socket> => {
+    let turn = 0;
+    const chop = new Transform({
+      transform(chunk: Buffer, _encoding, done) {
+        for (let at = 0; at < chunk.length; ) {
+          const size = sizes[turn++ % sizes.length] ?? 1;
+          this.push(Buffer.from(chunk.subarray(at, at + size)));
+          at += size;
+        }
+        done();
+      },
+    });
+    const [near, far] = await socketPair();
+    end.pipe(chop).pipe(near).pipe(end);
+    return far;
+  };
+}
+
+describe('several clients over one connection', () => {
+  it('what each sends comes back to it whole, however the bytes are cut', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.array(fc.integer({ min: 0, max: 200_000 }), { minLength: 1, maxLength: 4 }), {
+          minLength: 1,
+          maxLength: 4,
+        }),
+        fc.array(fc.integer({ min: 1, max: 40_000 }), { minLength: 1, maxLength: 5 }),
+        async (clients, sizes) => {
+          const { mux, client } = multiplexer();
+          const { connection } = await builder(echo);
+          mux.attach(connection);
+          const sessions = await Promise.all(clients.map(() => client({}, chopped(sizes))));
+          const checks = clients.flatMap((streams, index) => {
+            const session = sessions[index];
+            return streams.map(async (size, stream) => {
+              const body = Buffer.alloc(size, `${index}.${stream} `);
+              const request = session?.request({ ':path': `/${index}/${stream}`, ':method': 'POST' });
+              if (request === undefined) throw new Error('no session');
+              request.end(body);
+              const answer = await answerTo(request);
+              expect(answer.error).toBeUndefined();
+              expect(answer.status).toBe('0');
+              expect(answer.body.equals(body)).toBe(true);
+            });
+          });
+          await Promise.all(checks);
+          expect(mux.waitingBytes).toBe(0);
+          for (const it of opened.splice(0).reverse()) 'close' in it ? it.close() : it.destroy();
+        },
+      ),
+      { numRuns: 15 },
+    );
+  });
+
+  it('a frozen client stops nobody else, and what waits for it is no more than it has granted', async () => {
+    const { mux, client } = multiplexer();
+    const { connection } = await builder((stream) => {
+      stream.respond({ ':status': 200 });
+      stream.end(Buffer.alloc(4_000_000, 'x'));
+    });
+    mux.attach(connection);
+    const frozen = await client({ initialWindowSize: 1_000_000 });
+    const stuck = frozen.request({ ':path': '/stuck' });
+    stuck.pause();
+    await sleep(50);
+    const answer = await answerTo((await client()).request({ ':path': '/free' }));
+    expect(answer.body).toHaveLength(4_000_000);
+    expect(mux.waitingBytes).toBeLessThanOrEqual(1_000_000);
+    const rest = await answerTo(stuck.resume());
+    expect(rest.body).toHaveLength(4_000_000);
+  });
+
+  it('a window that the client shrinks is kept to', async () => {
+    const { mux, client } = multiplexer();
+    const { connection } = await builder((stream) => {
+      stream.respond({ ':status': 200 });
+      stream.end(Buffer.alloc(3_000_000, 'x'));
+    });
+    mux.attach(connection);
+    const session = await client({ initialWindowSize: 500_000 });
+    const request = session.request({ ':path': '/' });
+    await new Promise((resolve) => request.once('response', resolve));
+    await new Promise<void>((resolve) => session.settings({ initialWindowSize: 1_000 }, () => resolve()));
+    session.settings({ initialWindowSize: 70_000 });
+    const answer = await answerTo(request);
+    expect([answer.error, answer.body.length]).toEqual([undefined, 3_000_000]);
+  });
+
+  it('MAX_CONCURRENT_STREAMS of the builder holds for all of them together', async () => {
+    const { mux, client } = multiplexer();
+    let most = 0;
+    let open = 0;
+    const { connection } = await builder(
+      (stream) => {
+        most = Math.max(most, ++open);
+        setTimeout(() => {
+          open -= 1;
+          stream.respond({ ':status': 200 });
+          stream.end('done');
+        }, 5);
+      },
+      { maxConcurrentStreams: 3 },
+    );
+    mux.attach(connection);
+    const sessions = [await client(), await client(), await client()];
+    const answers = await Promise.all(
+      sessions.flatMap((session) => [1, 2, 3, 4].map((n) => answerTo(session.request({ ':path': `/${n}` })))),
+    );
+    expect(answers.map((answer) => answer.body.toString())).toEqual(Array(12).fill('done'));
+    expect(most).toBe(3);
+  });
+
+  it('a PING goes to the builder and its answer to the client that asked', async () => {
+    const { mux, client } = multiplexer();
+    const { connection } = await builder(echo);
+    mux.attach(connection);
+    const sessions = [await client(), await client()];
+    const pings = sessions.map(
+      (session, index) =>
+        new Promise<string>((resolve, reject) => {
+          const payload = Buffer.alloc(8, `${index}`);
+          session.ping(payload, (error, _ms, answer) => (error ? reject(error) : resolve(answer.toString())));
+        }),
+    );
+    expect(await Promise.all(pings)).toEqual(['00000000', '11111111']);
+  });
+});
+
+describe('a client that leaves', () => {
+  it('has its streams cancelled at the builder, which stays usable', async () => {
+    const { mux, client, tracker, vanish } = multiplexer();
+    const codes: number[] = [];
+    const { connection } = await builder((stream, headers) => {
+      if (headers[':path'] === '/echo') return echo(stream, headers);
+      stream.respond({ ':status': 200 });
+      stream.on('close', () => codes.push(stream.rstCode));
+    });
+    mux.attach(connection);
+    const leaving = await client();
+    for (const path of ['/a', '/b'])
+      leaving.request({ ':path': path, ':method': 'POST' }).on('error', () => {});
+    await vi.waitFor(() => expect(tracker.openStreams).toBe(2));
+    vanish(leaving);
+    await vi.waitFor(() => expect(codes).toEqual([8, 8]));
+    expect(tracker.openStreams).toBe(0);
+    expect(mux.clients).toBe(0);
+    const request = (await client()).request({ ':path': '/echo', ':method': 'POST' });
+    request.end('again');
+    expect((await answerTo(request)).body.toString()).toBe('again');
+  });
+
+  it('one that breaks HTTP/2 is cut, and only that one', async () => {
+    const { mux, client, warnings } = multiplexer();
+    const { connection } = await builder(echo);
+    mux.attach(connection);
+    const [near, far] = await socketPair();
+    mux.accept(far);
+    near.resume().write('GET / HTTP/1.1\r\nHost: here\r\n\r\n');
+    await vi.waitFor(() => expect(warnings).toHaveLength(1));
+    const request = (await client()).request({ ':path': '/', ':method': 'POST' });
+    request.end('fine');
+    expect((await answerTo(request)).body.toString()).toBe('fine');
+  });
+});
+
+describe('a builder that is lost', () => {
+  it('what it had not answered is refused for a retry, the rest is UNAVAILABLE, and new requests wait for the next one', async () => {
+    const { mux, client, tracker } = multiplexer();
+    const first = await builder((stream, headers) => {
+      if (headers[':path'] === '/begun') {
+        stream.respond({ ':status': 200 });
+        stream.write('half');
+      }
+    });
+    const attachment = mux.attach(first.connection);
+    const session = await client();
+    const begun = session.request({ ':path': '/begun', ':method': 'POST' });
+    const unanswered = session.request({ ':path': '/unanswered', ':method': 'POST' });
+    const solve = session.request({ ':path': SOLVE, ':method': 'POST' });
+    const answers = Promise.all([begun, unanswered, solve].map(answerTo));
+    await new Promise((resolve) => begun.once('data', resolve));
+    await vi.waitFor(() => expect(tracker.solve).toBe('sent'));
+    first.far.destroy();
+    expect(await attachment.ended).toMatchObject({ cause: 'fin', solve: 'sent' });
+    const [begunAnswer, unansweredAnswer, solveAnswer] = await answers;
+    expect(begunAnswer).toMatchObject({ status: '14', message: 'the connection to the builder was lost' });
+    expect(unansweredAnswer?.error).toContain('NGHTTP2_REFUSED_STREAM');
+    expect(solveAnswer).toMatchObject({ status: '14' });
+    expect(session.closed).toBe(false);
+
+    const body = Buffer.alloc(300_000, 'w');
+    const waiting = session.request({ ':path': '/waiting', ':method': 'POST' });
+    waiting.end(body);
+    const answer = answerTo(waiting);
+    await sleep(50);
+    const second = await builder(echo, { initialWindowSize: 20_000 });
+    mux.attach(second.connection);
+    expect((await answer).body.equals(body)).toBe(true);
+  });
+
+  it('a client without any builder is answered its SETTINGS and PINGs, and may send no more than its window', async () => {
+    const { mux, client } = multiplexer();
+    const session = await client();
+    await new Promise((resolve) => session.once('remoteSettings', resolve));
+    await new Promise((resolve) => session.ping(resolve));
+    const request = session.request({ ':path': '/early', ':method': 'POST' });
+    const body = Buffer.alloc(2 * CLIENT_WINDOW, 'e');
+    request.end(body);
+    const answer = answerTo(request);
+    await sleep(50);
+    mux.attach((await builder(echo)).connection);
+    expect((await answer).body.equals(body)).toBe(true);
+  });
+
+  it('GOAWAY is carried: what the builder will not answer is refused, the rest goes on', async () => {
+    const { mux, client, tracker } = multiplexer();
+    const streams: http2.ServerHttp2Stream[] = [];
+    const { connection, session: server } = await builder((stream) => {
+      stream.respond({ ':status': 200 });
+      streams.push(stream);
+    });
+    const attachment = mux.attach(connection);
+    const session = await client();
+    const other = await client();
+    const kept = session.request({ ':path': '/kept', ':method': 'POST' });
+    await vi.waitFor(() => expect(streams).toHaveLength(1));
+    const refused = other.request({ ':path': '/refused', ':method': 'POST' });
+    await vi.waitFor(() => expect(streams).toHaveLength(2));
+    const last: number[] = [];
+    for (const each of [session, other]) each.on('goaway', (_code, id) => last.push(id ?? -1));
+    const answers = [answerTo(kept), answerTo(refused)];
+    server.goaway(0, 1);
+    await vi.waitFor(() => expect(last).toEqual([1, 0]));
+    expect(tracker.goaway).toBe(true);
+    streams[0]?.end('kept');
+    expect((await answers[0])?.body.toString()).toBe('kept');
+    server.destroy();
+    expect(await attachment.ended).toMatchObject({ cause: 'goaway' });
+  });
+});
