@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defaultHpaSpec } from '../autoscaler/hpa.ts';
-import { type BalancerModel, PLACEHOLDER_SERVER } from '../pool/haproxy.ts';
+import { type BalancerModel, GATHERING_MS, PLACEHOLDER_SERVER } from '../pool/haproxy.ts';
 import { type Balancer, startBalancer } from './balancer.ts';
 import type { BuilderPrograms } from './builders.ts';
 import type { ConnectionRecord } from './connection-record.ts';
@@ -99,6 +99,8 @@ export async function startLocalPool(options: LocalPoolOptions): Promise<LocalPo
 
   const { balancer, port } = await openBalancer(options, folder, block, events);
   parts.defer(() => balancer.stop());
+  // A name that was asked for in vain is asked for again within one interval.
+  const openAtMs = Date.now() + GATHERING_MS + RESOLVE_MS;
   const fleet = createFleet({
     programs: options.programs,
     folder,
@@ -141,7 +143,10 @@ export async function startLocalPool(options: LocalPoolOptions): Promise<LocalPo
     events,
     readCounters,
     readyBuilders: () => fleet.readyCount(),
-    untilReady: (count, signal) => untilReady(readCounters, count, signal),
+    untilReady: async (count, signal) => {
+      await sleep(Math.max(openAtMs - Date.now(), 0), undefined, signal === undefined ? {} : { signal });
+      await untilReady(readCounters, count, signal);
+    },
     restartBalancer: (signal = 'SIGKILL') => balancer.restart(signal),
     killBuilder: (ordinal, signal) => fleet.kill(ordinal, signal),
     stop: () => {
@@ -163,6 +168,7 @@ const BUILDER_PORT = 1234;
 const METRICS_PORT = 8404;
 const PLACEHOLDER_PORT = 8405;
 const PLUG_PORT = 8406;
+const NAME_GATE_PORT = 8407;
 
 /** 127.77.x.1 to 127.77.x.250 are builders, 127.77.x.254 is the pool's own. */
 const BLOCKS = 255;
@@ -265,6 +271,7 @@ function balancerModel(
     metrics: { address, port: METRICS_PORT },
     placeholder: { address, port: PLACEHOLDER_PORT },
     nameServers: [{ name: 'pool', address, port: NAME_PORT }],
+    nameGate: { address, port: NAME_GATE_PORT },
     resolution: { intervalMs: RESOLVE_MS, holdGoneMs: HOLD_GONE_MS, holdOutageMs: 12 * HOUR_MS },
     timeouts: {
       connectMs: 5000,

@@ -2,6 +2,7 @@
  * The load balancer's configuration: one generator for the local pool and for the Kubernetes manifests.
  * It loads without warnings on HAProxy 2.6 (Debian 12) and on 3.4 LTS.
  */
+import { DIAL_BACKOFF } from '../queue/backoff.ts';
 import { priorityRules } from './priority.ts';
 
 /** Everything the configuration says. Parsed and derived elsewhere; nothing here is checked again. */
@@ -17,6 +18,8 @@ export interface BalancerModel {
   /** Where held places of the placeholder end; only this process connects to it. */
   readonly placeholder: SocketAddress;
   readonly nameServers: readonly NameServer[];
+  /** A loopback address through which the names are asked for; see GATHERING_MS. */
+  readonly nameGate: SocketAddress;
   readonly resolution: ResolutionTimes;
   readonly timeouts: BalancerTimeouts;
   readonly keepalive: Keepalive;
@@ -79,6 +82,12 @@ export interface BuilderServer {
   readonly port: number;
 }
 
+/**
+ * How long after its start the load balancer knows no builder: clients that waited when its predecessor ended dial again
+ * within DIAL_BACKOFF.capMs and are all back in their places when the first builder is given away.
+ */
+export const GATHERING_MS = DIAL_BACKOFF.capMs + 1_000;
+
 /** The name of the backend's last server line, which never serves a build. */
 export const PLACEHOLDER_SERVER = 'placeholder';
 
@@ -111,6 +120,7 @@ export function renderBalancer(model: BalancerModel): string {
     global(model),
     defaults(model),
     resolvers(model),
+    nameGate(model),
     ...model.pools.flatMap((pool) => [frontend(pool), backend(pool, model), plug(pool, model)]),
     placeholder(model),
     metrics(model),
@@ -160,7 +170,7 @@ function defaults(model: BalancerModel): string {
 function resolvers(model: BalancerModel): string {
   const { intervalMs, holdGoneMs, holdOutageMs } = model.resolution;
   return section('resolvers names', [
-    ...model.nameServers.map(({ name, address, port }) => `nameserver ${name} tcp@${address}:${port}`),
+    `nameserver gate tcp@${model.nameGate.address}:${model.nameGate.port}`,
     'accepted_payload_size 8192',
     'resolve_retries 3',
     `timeout resolve ${intervalMs}ms`,
@@ -174,6 +184,31 @@ function resolvers(model: BalancerModel): string {
     `hold other ${holdOutageMs}ms`,
   ]);
 }
+
+/** The only way to keep builders unused for a time after the start that 2.6 and 3.4 share: their names do not resolve. */
+function nameGate(model: BalancerModel): string {
+  const { address, port } = model.nameGate;
+  return [
+    '# Until everybody who waited at a predecessor is back in line, no name is answered and no builder given away.',
+    section('frontend name_gate', [
+      `bind ${address}:${port}`,
+      'no log',
+      `timeout client ${GATE_IDLE_MS}ms`,
+      'tcp-request connection set-var(proc.started_ms) date(0,ms) unless { var(proc.started_ms) -m found }',
+      'tcp-request connection set-var(sess.age_ms) date(0,ms),sub(proc.started_ms)',
+      `tcp-request connection reject if { var(sess.age_ms) -m int lt ${GATHERING_MS} }`,
+      'default_backend name_servers',
+    ]),
+    '',
+    section('backend name_servers', [
+      `timeout server ${GATE_IDLE_MS}ms`,
+      ...model.nameServers.map(({ name, address: host, port: at }) => `server ${name} ${host}:${at}`),
+    ]),
+  ].join('\n');
+}
+
+/** An idle connection to a name server would keep a load balancer that is being replaced from ending. */
+const GATE_IDLE_MS = 3_000;
 
 function frontend(pool: BalancedPool): string {
   return section(`frontend ${pool.name}`, [

@@ -10,8 +10,11 @@ export interface Backoff {
   readonly capMs: number;
 }
 
-/** A place is kept while dialling, so there is nothing to win by hammering: seconds at most, soon again at first. */
-export const DIAL_BACKOFF: Backoff = { baseMs: 250, capMs: 10_000 };
+/**
+ * For dialling the pool. The cap is part of the contract with the load balancer: after a restart it lets nobody through
+ * for a little longer than this, so that all who waited are back in their places before the first is served.
+ */
+export const DIAL_BACKOFF: Backoff = { baseMs: 250, capMs: 4_000 };
 
 /** The upper bound in ms of the delay after the `failures`-th failure in a row (1 is the first). */
 export function delayBoundMs(backoff: Backoff, failures: number): number {

@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { dockerfileRunning, makeContext, RunningAction } from '../support/action.ts';
 import { BuildxAtWill } from '../support/buildx-at-will.ts';
-import { openPool, sessionsOf, until } from '../support/pool.ts';
+import { eventually, openLocalPool, processesMentioning, sessionsOf } from '../support/local-pool.ts';
 
-type Pool = Awaited<ReturnType<typeof openPool>>;
+type Pool = Awaited<ReturnType<typeof openLocalPool>>;
 
 let pool: Pool;
 const cleanups: (() => void)[] = [];
@@ -30,12 +30,13 @@ const IN_RUN = 'in-the-42-step';
 const SHORT = 'echo fine';
 
 const busy = async (count: number) =>
-  until(`${count} in line`, async () => (await sessionsOf(pool)) === count);
+  eventually(`${count} in line`, async () => (await sessionsOf(pool)) === count);
 const idle = async (limitMs = 10_000) =>
-  until('nobody in line', async () => (await sessionsOf(pool)) === 0, limitMs);
+  eventually('nobody in line', async () => (await sessionsOf(pool)) === 0, limitMs);
 
 beforeAll(async () => {
-  pool = await openPool(2);
+  pool = await openLocalPool({ minBuilders: 2, maxBuilders: 2 });
+  await pool.untilReady(2);
 });
 afterAll(async () => {
   await pool[Symbol.asyncDispose]();
@@ -49,17 +50,6 @@ afterEach(async () => {
 /** What a run may not leave in the runner's temporary folder: anything but the runner's files and the report. */
 const leftovers = (action: RunningAction) =>
   readdirSync(action.temp).filter((name) => !/^(output|state|summary|buildkit-pool-report-.*)$/.test(name));
-const processesNaming = (text: string) =>
-  readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(text);
-      } catch {
-        return false;
-      }
-    });
-
 describe('a build', () => {
   test('succeeds: image id, digest, metadata, times and report, over exactly one connection', async () => {
     const before = (await pool.readCounters())?.totalSessions ?? 0;
@@ -128,7 +118,7 @@ describe.each(['SIGKILL', 'SIGTERM'] as const)('buildkitd ended by %s', (signal)
   test('before Solve: another builder, invisibly', async () => {
     const buildx = later(new BuildxAtWill({ holdBefore: true }));
     const action = start({ context: context(SHORT), 'lost-builder-retries': '0' }, buildx.env);
-    await until('buildx is about to start', () => buildx.reached('before'));
+    await eventually('buildx is about to start', () => buildx.reached('before'));
     await killBusyBuilder();
     // A daemon that stops gracefully closes an idle connection only after telling so.
     await new Promise((done) => setTimeout(done, 500));
@@ -167,7 +157,7 @@ describe.each(['SIGKILL', 'SIGTERM'] as const)('buildkitd ended by %s', (signal)
   test('after its answer: the success stands', async () => {
     const buildx = later(new BuildxAtWill({ holdAfter: true }));
     const action = start({ context: context(SHORT), 'lost-builder-retries': '0' }, buildx.env);
-    await until('buildx has ended', () => buildx.reached('after'));
+    await eventually('buildx has ended', () => buildx.reached('after'));
     pool.killBuilder(0, signal);
     pool.killBuilder(1, signal);
     await new Promise((done) => setTimeout(done, 300));
@@ -179,7 +169,7 @@ describe.each(['SIGKILL', 'SIGTERM'] as const)('buildkitd ended by %s', (signal)
   test('after its answer: the failure stands and is not run again', async () => {
     const buildx = later(new BuildxAtWill({ holdAfter: true }));
     const action = start({ context: context('exit 9') }, buildx.env);
-    await until('buildx has ended', () => buildx.reached('after'));
+    await eventually('buildx has ended', () => buildx.reached('after'));
     pool.killBuilder(0, signal);
     pool.killBuilder(1, signal);
     await new Promise((done) => setTimeout(done, 300));
@@ -317,7 +307,7 @@ describe('cancelled as the runner does it', () => {
     const action = start({ context: context(SHORT) });
     await busy(3);
     action.signal('SIGINT');
-    expect(await until('left the line', async () => (await sessionsOf(pool)) === 2)).toBeLessThan(1_000);
+    expect(await eventually('left the line', async () => (await sessionsOf(pool)) === 2)).toBeLessThan(1_000);
     expect((await action.ended).code).toBe(1);
     expect(action.report.outcome).toBe('cancelled');
     expect(leftovers(action)).toEqual([]);
@@ -328,22 +318,22 @@ describe('cancelled as the runner does it', () => {
     const action = start({ context: context(LONG) });
     await action.says(IN_RUN);
     action.signal('SIGINT');
-    expect(await until('builder free', async () => (await sessionsOf(pool)) === 0)).toBeLessThan(1_000);
+    expect(await eventually('builder free', async () => (await sessionsOf(pool)) === 0)).toBeLessThan(1_000);
     expect(await cancel(action)).toBe(1);
     expect(action.report.outcome).toBe('cancelled');
     expect(leftovers(action)).toEqual([]);
-    expect(processesNaming(action.temp)).toEqual([]);
+    expect(processesMentioning(action.temp)).toEqual([]);
   });
 
   test('killed without warning: the builder is free within a second, post ends and removes the rest', async () => {
     const action = start({ context: context(LONG) });
     await action.says(IN_RUN);
     action.signal('SIGKILL');
-    expect(await until('builder free', async () => (await sessionsOf(pool)) === 0)).toBeLessThan(1_000);
+    expect(await eventually('builder free', async () => (await sessionsOf(pool)) === 0)).toBeLessThan(1_000);
     const { code } = await action.post();
     expect(code).toBe(0);
     expect(leftovers(action)).toEqual([]);
-    expect(processesNaming(action.temp)).toEqual([]);
+    expect(processesMentioning(action.temp)).toEqual([]);
   });
 
   test('no signal at all, as in a container job: post ends main, buildx and the script', async () => {
@@ -355,7 +345,7 @@ describe('cancelled as the runner does it', () => {
     await action.ended;
     await idle(1_000);
     expect(leftovers(action)).toEqual([]);
-    expect(processesNaming(action.temp)).toEqual([]);
+    expect(processesMentioning(action.temp)).toEqual([]);
   });
 });
 
@@ -389,7 +379,7 @@ describe('a script', () => {
     const folder = context(SHORT);
     const script = [build(1), 'touch "$OUT"', 'while [ -e "$OUT" ]; do sleep 0.1; done', build(2)].join('\n');
     const action = start({ run: script }, { CONTEXT: folder, OUT: join(folder, 'pause') });
-    await until('first build done', () => existsSync(join(folder, 'pause')));
+    await eventually('first build done', () => existsSync(join(folder, 'pause')));
     pool.killBuilder(0, 'SIGKILL');
     pool.killBuilder(1, 'SIGKILL');
     rmSync(join(folder, 'pause'));

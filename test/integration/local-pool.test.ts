@@ -278,6 +278,7 @@ function placeholderModel(): BalancerModel {
     metrics: { address: BUILDS.address, port: 8404 },
     placeholder: { address: BUILDS.address, port: 8405 },
     nameServers: [{ name: 'nobody', address: BUILDS.address, port: 53 }],
+    nameGate: { address: BUILDS.address, port: 8407 },
     resolution: { intervalMs: 1000, holdGoneMs: 2000, holdOutageMs: hour },
     timeouts: { connectMs: 5000, queueMs: hour, clientMs: hour, serverMs: hour },
     keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },

@@ -100,7 +100,8 @@ test('a line keeps its order however long it takes', { timeout: 30 * MINUTE }, a
   const steady = await startBalancer(steadyLines);
   const restarted = await startBalancer(restartedLines);
   try {
-    const start = Date.now() + 15 * SECOND;
+    // Once every builder is up and blocked.
+    const start = Date.now() + 30 * SECOND;
     await Promise.all([
       blockedLine(steady, 'across', acrossClasses(start, 10 * MINUTE), start, start + RELEASE_AT),
       blockedLine(steady, 'within', withinClass(start, 10 * MINUTE, 1), start, start + RELEASE_AT),

@@ -26,19 +26,29 @@ export async function openLocalPool(
   return { ...pool, [Symbol.asyncDispose]: () => pool.stop() };
 }
 
-/** Settles when `condition` holds; rejects with `what` after `timeoutMs`. */
+/** Connections the line holds at this moment, by the load balancer's own counter. */
+export async function sessionsOf(pool: LocalPool): Promise<number> {
+  const counters = await pool.readCounters();
+  if (counters === null) {
+    throw new Error('the load balancer does not answer');
+  }
+  return counters.sessions;
+}
+
+/** Settles when `condition` holds, with the ms it took; rejects with `what` after `timeoutMs`. */
 export async function eventually(
   what: string,
   condition: () => boolean | Promise<boolean>,
   timeoutMs = 15_000,
-): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
+): Promise<number> {
+  const from = performance.now();
   while (!(await condition())) {
-    if (Date.now() > deadline) {
+    if (performance.now() - from > timeoutMs) {
       throw new Error(`not within ${timeoutMs} ms: ${what}`);
     }
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 20));
   }
+  return performance.now() - from;
 }
 
 /** Living processes whose command line holds `text`, this one aside. */

@@ -77,6 +77,7 @@ function multiplexer() {
     session.on('error', () => {});
     opened.push(session);
     ends.set(session, near);
+    await once(session, 'remoteSettings');
     return session;
   };
   /** The client is gone without a word. */
@@ -323,7 +324,6 @@ describe('a builder that is lost', () => {
   it('a client without any builder is answered its SETTINGS and PINGs, and may send no more than its window', async () => {
     const { mux, client } = multiplexer();
     const session = await client();
-    await new Promise((resolve) => session.once('remoteSettings', resolve));
     await new Promise((resolve) => session.ping(resolve));
     const request = session.request({ ':path': '/early', ':method': 'POST' });
     const body = Buffer.alloc(2 * CLIENT_WINDOW, 'e');

@@ -27,6 +27,7 @@ const MODEL: BalancerModel = {
   metrics: { address: '0.0.0.0', port: 8404 },
   placeholder: { address: '127.0.0.1', port: 8405 },
   nameServers: [{ name: 'dns', address: '10.0.0.10', port: 53 }],
+  nameGate: { address: '127.0.0.1', port: 8410 },
   resolution: { intervalMs: 1000, holdGoneMs: 2000, holdOutageMs: 12 * HOUR_MS },
   timeouts: { connectMs: 5000, queueMs: 6 * HOUR_MS, clientMs: 24 * HOUR_MS, serverMs: 24 * HOUR_MS },
   keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
