@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { signalGroup } from '../build/child.ts';
-import { isAlive, type ProcessIdentity } from './processes.ts';
+import { isAlive, type ProcessIdentity } from '../process-identity.ts';
 import { removeRunFolder } from './run-folder.ts';
 
 /** How long a left-behind main may give its builder back by itself. */

@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import * as core from '@actions/core';
 import { findBuildx } from '../build/buildx.ts';
 import { runSession, type SessionResult } from '../build/session.ts';
+import { identify, type ProcessIdentity } from '../process-identity.ts';
 import { makeReport } from '../report/build-report.ts';
 import type { Report } from '../report/report.ts';
 import { renderSummary } from '../report/summary.ts';
 import { Announcer } from './announcer.ts';
 import { formatDuration } from './duration.ts';
 import { readPlan } from './inputs.ts';
-import { identify, type ProcessIdentity } from './processes.ts';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
 import { STATE_FOLDER, STATE_PROCESSES } from './state.ts';
 

@@ -27,12 +27,14 @@ const MINIMUM = { major: 0, minor: 16 };
 
 /** Finds buildx and checks its version. Rejects with a `BuildxProblem`. */
 export async function findBuildx(env: NodeJS.ProcessEnv): Promise<Buildx> {
+  // Both are asked at once, the plugin is preferred: a process takes some 50 ms to start, and a build waits for this.
   const candidates = [
     { command: 'docker', prefix: ['buildx'] },
     { command: 'buildx', prefix: [] },
   ] as const;
-  for (const { command, prefix } of candidates) {
-    const output = await capture(command, [...prefix, 'version'], env);
+  const outputs = candidates.map(({ command, prefix }) => capture(command, [...prefix, 'version'], env));
+  for (const [index, { command, prefix }] of candidates.entries()) {
+    const output = await outputs[index];
     if (output === undefined) continue;
     const version = readVersion(output);
     if (version !== undefined && isTooOld(version)) {

@@ -237,7 +237,7 @@ async function watchScript(
       const end = await Promise.race([attachment.ended, aborted(over.signal)]);
       if (end === undefined || !isLoss(end)) return;
       if (end.solve === 'sent') lossOfBuild = end;
-      const reason = reasonFor('dial-again', NOT_ENDED, end);
+      const reason = `the builder was lost (${describeLoss(end)})`;
       world.onStep({ kind: 'lost', atMs: Date.now(), verdict: 'dial-again', reason });
       const grant = await wait(plan, world, story, signal);
       attachment = gateway.attach(grant.connection);
@@ -268,8 +268,6 @@ function leavesBeforeBuild(gateway: Gateway): Promise<PoolEnd> {
     look();
   });
 }
-
-const NOT_ENDED: ChildEnd = { code: null, signal: null, tail: '' };
 
 function isLoss(end: PoolEnd): boolean {
   switch (end.cause) {

@@ -45,7 +45,8 @@ export interface Gateway {
   readonly view: MethodView;
   readonly clients: number;
   /**
-   * The builder is ours: clients that wait go through.
+   * The builder is ours: clients that wait go through. In a splice, clients that come after the builder is gone
+   * are turned away until the next one is attached.
    * @throws Error when the gateway is closed or the builder before it is still attached.
    */
   attach(connection: PoolConnection): Attachment;
@@ -136,7 +137,13 @@ class SpliceCarrier implements Carrier {
       this.#options.onWarning?.('A second client at the same time was refused: this gateway carries one');
       return;
     }
-    const splice = this.#splice?.free === true ? this.#splice : undefined;
+    if (this.#splice?.over === true) {
+      // buildx dials again when its builder is lost, and would wait here although its build can't go on.
+      socket.on('error', () => {});
+      socket.destroy();
+      return;
+    }
+    const splice = this.#splice;
     const client = new SplicedClient(socket, { waits: splice === undefined });
     this.#client = client;
     socket.once('close', () => {
@@ -152,7 +159,7 @@ class SpliceCarrier implements Carrier {
     this.view.restart();
     const splice = new Splice(connection, this.view);
     this.#splice = splice;
-    // A client that was spliced to an earlier builder is on its way out and can't be joined to another.
+    // A client of an earlier builder is on its way out and can't be joined to another.
     if (this.#client?.waits === true) splice.join(this.#client);
     return splice;
   }

@@ -38,7 +38,8 @@ export interface MethodView {
 }
 
 export const SOLVE_PATH = '/moby.buildkit.v1.Control/Solve';
-const BRIDGE = '/moby.buildkit.v1.frontend.LLBBridge/';
+/** Where the calls of a build's front end begin. */
+export const BRIDGE_PATH = '/moby.buildkit.v1.frontend.LLBBridge/';
 
 type Answer = 'open' | 'ok' | 'error' | 'given-up' | 'refused';
 
@@ -147,10 +148,10 @@ export class MethodTracker implements MethodView {
       solves.push(solve);
       return solve;
     }
-    if (!path.startsWith(BRIDGE)) return undefined;
+    if (!path.startsWith(BRIDGE_PATH)) return undefined;
     const first = this.#solves.get(client)?.[0];
     if (first?.kind !== 'undecided') return undefined;
-    const method = path.slice(BRIDGE.length);
+    const method = path.slice(BRIDGE_PATH.length);
     if (method === 'Ping') first.pinged = true;
     else first.kind = method === 'Return' ? 'probe' : 'build';
     return undefined;

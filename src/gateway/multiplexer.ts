@@ -74,6 +74,7 @@ export class Multiplexer {
     }
     const client = new MuxClient(this.#nextClient++, socket, {
       upstream: () => this.#upstream(),
+      available: () => this.#builder?.goingAway === false,
       grant: (stream, bytes) => this.#builder?.grant(stream, bytes),
       cancelled: (stream, code) => this.#builder?.cancel(stream, code),
       ping: (payload) => this.#ping(client, payload),
@@ -186,11 +187,10 @@ export class Multiplexer {
     builder.finish(cause, error);
     this.#do(() => {
       this.#pong(this.#pings.giveUpAll());
-      const broken = builder.openStreams();
-      for (const stream of broken) {
-        builder.outlet.drop(stream.up);
-        stream.client.builderLost(stream);
-      }
+      const lost = builder.openStreams();
+      for (const stream of lost) builder.outlet.drop(stream.up);
+      for (const client of this.#clients)
+        client.builderLost(lost.filter((stream) => stream.client === client));
       this.#lobby = lobby();
       this.#adoptWaiting(this.#lobby);
     });

@@ -97,6 +97,11 @@ export class MuxBuilder {
     return this.#settings;
   }
 
+  /** Whether it has said that it takes no new streams. */
+  get goingAway(): boolean {
+    return this.#goaway;
+  }
+
   /** Our first frames, and the answer to the builder's. */
   start(): void {
     this.outlet.control(serialiseSettings([[Setting.initialWindowSize, 0]]));

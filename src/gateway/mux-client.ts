@@ -21,7 +21,7 @@ import {
 } from './frames.ts';
 import { HeaderBlockAssembler } from './header-block.ts';
 import { DEFAULT_TABLE_SIZE, type HeaderField, HpackDecoder } from './hpack.ts';
-import { SOLVE_PATH } from './methods.ts';
+import { BRIDGE_PATH, SOLVE_PATH } from './methods.ts';
 import { MuxStream } from './mux-stream.ts';
 import { grantLane, Outlet } from './outlet.ts';
 import { PaddedData } from './padded-data.ts';
@@ -45,6 +45,8 @@ export type BuilderSettings = ReadonlyMap<number, number>;
 export interface MuxClientEvents {
   /** Where requests go. */
   upstream(): Outlet<MuxStream>;
+  /** Whether there is a builder that takes new streams. */
+  available(): boolean;
   /** The client takes so many more bytes of a stream. */
   grant(stream: MuxStream, bytes: number): void;
   /** The client has reset a stream. */
@@ -76,6 +78,8 @@ export class MuxClient {
   #toCredit = 0;
   #goneAway = false;
   #failed = false;
+  /** Its build was at a builder that is gone: see builderLost. */
+  #bereft = false;
 
   constructor(id: number, socket: Duplex, events: MuxClientEvents) {
     this.id = id;
@@ -106,6 +110,7 @@ export class MuxClient {
 
   /** Passes on the builder's settings, as far as the client does not know them. */
   tell(settings: BuilderSettings): void {
+    this.#bereft = false;
     const news = [...settings].filter(([id, value]) => this.#told.get(id) !== value);
     if (news.length === 0) return;
     for (const [id, value] of news) this.#told.set(id, value);
@@ -157,20 +162,36 @@ export class MuxClient {
     this.outlet.control(serialiseGoaway(last, code, debug));
   }
 
-  /** The builder of a stream is gone. What it had not begun to answer, gRPC clients send again by themselves. */
-  builderLost(stream: MuxStream): void {
-    const clientEnded = stream.up.closing;
-    stream.up.closing = true;
-    stream.up.ended = true;
-    if (stream.builderClosed) {
-      this.#forget(stream);
-      return;
+  /**
+   * The builder is gone, and with it `lost` of this client's streams. A client that had begun something there has
+   * all of it answered UNAVAILABLE, and whatever it still asks for until there is a builder: what it began can't be
+   * ended elsewhere, and it must not wait for another builder only to be told so. One that had begun nothing is
+   * refused, which gRPC clients take as leave to send the request again, once, by themselves.
+   */
+  builderLost(lost: readonly MuxStream[]): void {
+    const open = lost.filter((stream) => !stream.builderClosed);
+    if (open.some((stream) => stream.answered || stream.path === SOLVE_PATH)) this.#bereft = true;
+    for (const stream of lost) {
+      const clientEnded = stream.up.closing;
+      stream.up.closing = true;
+      stream.up.ended = true;
+      if (stream.builderClosed) this.#forget(stream);
+      else if (this.#bereft) this.#unavailable(stream, clientEnded);
+      else this.outlet.reset(stream.down, ErrorCode.refusedStream);
+      stream.builderClosed = true;
     }
-    stream.builderClosed = true;
-    if (!stream.answered && stream.path !== SOLVE_PATH) {
-      this.outlet.reset(stream.down, ErrorCode.refusedStream);
-      return;
+    if (!this.#bereft) return;
+    for (const stream of [...this.streams.values()]) {
+      if (stream.up.id !== 0) continue;
+      const clientEnded = stream.up.closing;
+      this.#events.upstream().drop(stream.up);
+      stream.up.closing = true;
+      this.#unavailable(stream, clientEnded);
     }
+  }
+
+  /** A stream's answer when its builder is gone. */
+  #unavailable(stream: MuxStream, clientEnded: boolean): void {
     const trailers = [
       field('grpc-status', UNAVAILABLE),
       field('grpc-message', 'the connection to the builder was lost'),
@@ -236,7 +257,21 @@ export class MuxClient {
       return;
     }
     this.streams.set(streamId, stream);
+    if (!this.#events.available()) {
+      // A call of a build whose Solve went over another connection, to a builder that is gone or going.
+      if (stream.path.startsWith(BRIDGE_PATH) && !this.#solving()) this.#bereft = true;
+      if (this.#bereft) {
+        stream.up.closing = true;
+        this.#unavailable(stream, endStream);
+        return;
+      }
+    }
     this.#events.upstream().headers(stream.up, fields, endStream);
+  }
+
+  #solving(): boolean {
+    for (const { path } of this.streams.values()) if (path === SOLVE_PATH) return true;
+    return false;
   }
 
   #data(piece: DataPiece): void {

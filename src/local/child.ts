@@ -1,6 +1,6 @@
 /** A child process of the pool: in its own process group, ended by its own pid, and dead when the pool is. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { identifyProcess, type ProcessIdentity } from './process.ts';
+import { identify, type ProcessIdentity } from '../process-identity.ts';
 
 export interface ChildOptions {
   /** Path of util-linux's setpriv. */
@@ -17,7 +17,7 @@ export interface ChildOptions {
 export interface Child {
   readonly process: ChildProcess;
   readonly pid: number;
-  readonly identity: ProcessIdentity | null;
+  readonly identity: ProcessIdentity | undefined;
   /** Settles when the process is gone; never rejects. */
   readonly exited: Promise<ChildExit>;
   hasExited(): boolean;
@@ -51,7 +51,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   return {
     process: child,
     pid,
-    identity: identifyProcess(pid),
+    identity: identify(pid),
     exited,
     hasExited: () => child.exitCode !== null || child.signalCode !== null,
     signal: (signal) => {

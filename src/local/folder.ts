@@ -6,8 +6,8 @@
  */
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { identify, isAlive, isIdentity, type ProcessIdentity } from '../process-identity.ts';
 import { removeCgroups } from './cgroups.ts';
-import { identifyProcess, isAlive, type ProcessIdentity } from './process.ts';
 
 export interface PoolFolder {
   readonly path: string;
@@ -29,8 +29,8 @@ export async function createPoolFolder(base: string): Promise<PoolFolder> {
   const path = await mkdtemp(join(base, 'pool-'));
   const processes = join(path, 'processes');
   await mkdir(processes);
-  await writeFile(join(path, 'owner.json'), JSON.stringify(identifyProcess(process.pid)));
-  const fileOf = ({ pid, startTicks }: ProcessIdentity) => join(processes, `${pid}-${startTicks}`);
+  await writeFile(join(path, 'owner.json'), JSON.stringify(identify(process.pid)));
+  const fileOf = ({ pid, startedAt }: ProcessIdentity) => join(processes, `${pid}-${startedAt}`);
   return {
     path,
     cgroup: cgroupOf(path),
@@ -70,21 +70,10 @@ async function readOwner(path: string): Promise<ProcessIdentity | null> {
   }
 }
 
-function isIdentity(value: unknown): value is ProcessIdentity {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'pid' in value &&
-    typeof value.pid === 'number' &&
-    'startTicks' in value &&
-    typeof value.startTicks === 'string'
-  );
-}
-
 async function killRecorded(processes: string): Promise<void> {
   for (const name of await readdir(processes).catch(() => [])) {
-    const [pid, startTicks] = name.split('-');
-    if (pid && startTicks && isAlive({ pid: Number(pid), startTicks })) {
+    const [pid, startedAt] = name.split('-');
+    if (pid && startedAt && isAlive({ pid: Number(pid), startedAt })) {
       process.kill(Number(pid), 'SIGKILL');
     }
   }

@@ -8,7 +8,7 @@ import { arch } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { identifyProcess, isAlive } from './process.ts';
+import { identify, isAlive } from '../process-identity.ts';
 import {
   cachedPath,
   cacheFolder,
@@ -268,17 +268,17 @@ async function withLock<Result>(log: Log, work: () => Promise<Result>): Promise<
 }
 
 async function takeLock(lock: string): Promise<boolean> {
-  const identity = identifyProcess(process.pid);
+  const identity = identify(process.pid);
   try {
-    await writeFile(lock, `${identity?.pid} ${identity?.startTicks}`, { flag: 'wx' });
+    await writeFile(lock, `${identity?.pid} ${identity?.startedAt}`, { flag: 'wx' });
     return true;
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) {
       throw error;
     }
   }
-  const [pid, startTicks] = (await readFile(lock, 'utf8').catch(() => '')).split(' ');
-  if (pid && startTicks && !isAlive({ pid: Number(pid), startTicks })) {
+  const [pid, startedAt] = (await readFile(lock, 'utf8').catch(() => '')).split(' ');
+  if (pid && startedAt && !isAlive({ pid: Number(pid), startedAt })) {
     await rm(lock, { force: true });
   }
   return false;

@@ -2,30 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 
-/** A process told from a later one with the same number. */
-export interface ProcessIdentity {
-  readonly pid: number;
-  /** Clock ticks after boot: field 22 of proc_pid_stat(5). */
-  readonly startTicks: string;
-}
-
-/** Null when no such process lives (a zombie does not). */
-export function identifyProcess(pid: number): ProcessIdentity | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The second field is the name in parentheses, which may itself contain anything.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    const startTicks = fields[19];
-    return fields[0] === 'Z' || startTicks === undefined ? null : { pid, startTicks };
-  } catch {
-    return null;
-  }
-}
-
-export function isAlive(identity: ProcessIdentity): boolean {
-  return identifyProcess(identity.pid)?.startTicks === identity.startTicks;
-}
-
 /** The one child of a process that runs another in new namespaces, or null. */
 export function readOnlyChild(pid: number): number | null {
   try {

@@ -145,7 +145,8 @@ describe.each(CARRIERS)('one client through %s', (carry) => {
     expect(await attachment.ended).toMatchObject({ cause: 'closed', solve: 'sent' });
     expect(existsSync(gateway.folder)).toBe(false);
     expect((await running.ended).code).toBe(1);
-    expect(async () => gateway.attach(await dialBuilder(builder.address))).rejects.toThrow('closed');
+    const late = await dialBuilder(builder.address);
+    expect(() => gateway.attach(late)).toThrow('closed');
   });
 
   it('a builder that is killed is told with what the build had come to', async () => {
@@ -164,17 +165,19 @@ describe.each(CARRIERS)('one client through %s', (carry) => {
     }
   });
 
-  it('a builder that stops says GOAWAY, and the build it has goes on', async () => {
+  it('a builder that stops says GOAWAY, which is not the end yet', async () => {
     await context('short', 'RUN ["/bin/busybox", "sleep", "3"]');
     const leaving = await startBuildkitd({ root: join(folder, `leaving-${carry}`) });
     try {
       const { gateway, attachment } = await attached(carry, leaving);
-      await build(gateway.address, 'short');
+      const running = await build(gateway.address, 'short');
       await vi.waitFor(() => expect(gateway.view.solve).toBe('sent'), 10_000);
       leaving.kill('SIGTERM');
       await vi.waitFor(() => expect(gateway.view.goaway).toBe(true), 5_000);
       const end = await attachment.ended;
       expect(['goaway', 'client-left']).toContain(end.cause);
+      // A build in its front-end phase fails then, as it does without a gateway; what counts is that it ends.
+      await running.ended;
     } finally {
       await leaving.stop();
     }
@@ -251,7 +254,6 @@ describe('the multiplexer', () => {
       `type=tar,dest=${join(folder, 'frozen.tar')}`,
     );
     const stopAt = 5_000_000;
-    await vi.waitFor(async () => expect((await stat(join(folder, '.'))).isDirectory()).toBe(true));
     for (let size = 0; size < stopAt && frozen.child.exitCode === null; await sleep(5)) {
       size = await stat(join(folder, 'frozen.tar')).then(
         (s) => s.size,

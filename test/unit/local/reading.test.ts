@@ -8,9 +8,10 @@ import { hostArchitecture, parseUp } from '../../../src/local/command.ts';
 import { parseConnectionRecord } from '../../../src/local/connection-record.ts';
 import { parseCounters } from '../../../src/local/counters.ts';
 import { createPoolFolder, sweepDeadPools } from '../../../src/local/folder.ts';
-import { countConnections, identifyProcess, isAlive } from '../../../src/local/process.ts';
+import { countConnections } from '../../../src/local/process.ts';
 import { findProgram, isAtLeast, PROGRAMS, remedyFor } from '../../../src/local/program-search.ts';
 import { ensurePrograms } from '../../../src/local/programs.ts';
+import { identify, isAlive } from '../../../src/process-identity.ts';
 
 const UP = {
   min: '2',
@@ -109,11 +110,11 @@ test('the counters of a pool', () => {
 });
 
 test('a process is told from a later one with the same number', () => {
-  const own = identifyProcess(process.pid);
+  const own = identify(process.pid);
   expect(own).not.toBeNull();
   expect(own && isAlive(own)).toBe(true);
-  expect(isAlive({ pid: process.pid, startTicks: '1' })).toBe(false);
-  expect(identifyProcess(2 ** 22 + 1)).toBeNull();
+  expect(isAlive({ pid: process.pid, startedAt: '1' })).toBe(false);
+  expect(identify(2 ** 22 + 1)).toBeUndefined();
 });
 
 test('connections to an address are counted from the accepting side', async () => {
@@ -141,7 +142,7 @@ test('what a dead pool left is removed, what a living one has is not', async () 
     const living = await createPoolFolder(base);
     const dead = await createPoolFolder(base);
     const { writeFile } = await import('node:fs/promises');
-    await writeFile(join(dead.path, 'owner.json'), JSON.stringify({ pid: process.pid, startTicks: '1' }));
+    await writeFile(join(dead.path, 'owner.json'), JSON.stringify({ pid: process.pid, startedAt: '1' }));
     expect(await sweepDeadPools(base)).toEqual([dead.path]);
     expect(await sweepDeadPools(base)).toEqual([]);
     await living.remove();
