@@ -29,6 +29,10 @@ const IMAGES: Partial<Record<ProgramName, { readonly image: string; readonly pat
   buildkitd: { image: `moby/buildkit:${PINNED_VERSIONS.buildkit}`, path: '/usr/bin/buildkitd' },
   buildctl: { image: `moby/buildkit:${PINNED_VERSIONS.buildkit}`, path: '/usr/bin/buildctl' },
   buildx: { image: `docker/buildx-bin:${PINNED_VERSIONS.buildx.slice(1)}`, path: '/buildx' },
+  'buildx-oldest': {
+    image: `docker/buildx-bin:${PINNED_VERSIONS.buildxOldest.slice(1)}`,
+    path: '/buildx',
+  },
   busybox: { image: 'busybox:1.37.0-musl', path: '/bin/busybox' },
 };
 
@@ -45,6 +49,8 @@ interface GoBuild {
   readonly module: string;
   readonly packages: readonly string[];
   readonly linkerFlags: string;
+  /** Where the one program goes, if not by its own name. */
+  readonly as?: ProgramName;
 }
 
 const BUILDKIT: GoBuild = {
@@ -59,10 +65,18 @@ const BUILDX: GoBuild = {
   linkerFlags: `-s -w -X github.com/docker/buildx/version.Version=${PINNED_VERSIONS.buildx}`,
 };
 
+const BUILDX_OLDEST: GoBuild = {
+  ...BUILDX,
+  module: 'buildx-oldest',
+  linkerFlags: `-s -w -X github.com/docker/buildx/version.Version=${PINNED_VERSIONS.buildxOldest}`,
+  as: 'buildx-oldest',
+};
+
 const GO_BUILDS: Partial<Record<ProgramName, GoBuild>> = {
   buildkitd: BUILDKIT,
   buildctl: BUILDKIT,
   buildx: BUILDX,
+  'buildx-oldest': BUILDX_OLDEST,
 };
 
 /** From 1.21 on Go fetches the toolchain that a module asks for by itself. */
@@ -168,7 +182,7 @@ async function buildWithGo(name: ProgramName, log: Log): Promise<string | null> 
     module,
   );
   for (const program of await readdir(temporary.path)) {
-    await rename(join(temporary.path, program), cachedPath(program));
+    await rename(join(temporary.path, program), cachedPath(build.as ?? program));
   }
   return cachedPath(name);
 }

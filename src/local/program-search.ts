@@ -13,6 +13,8 @@ export const PROGRAMS = [
   'buildkitd',
   'buildctl',
   'buildx',
+  // The oldest version the Action works with; only tests ask for it.
+  'buildx-oldest',
   'docker',
   'setpriv',
   'unshare',
@@ -20,7 +22,12 @@ export const PROGRAMS = [
 export type ProgramName = (typeof PROGRAMS)[number];
 
 /** Versions this project is tested with. A build of ours carries its version in its file name in the cache. */
-export const PINNED_VERSIONS = { buildkit: 'v0.32.2', buildx: 'v0.36.1', haproxy: '3.4.0' } as const;
+export const PINNED_VERSIONS = {
+  buildkit: 'v0.32.2',
+  buildx: 'v0.36.1',
+  buildxOldest: 'v0.16.0',
+  haproxy: '3.4.0',
+} as const;
 
 /** What tells that a program found somewhere is fit: its arguments for telling the version, and the least version. */
 const REQUIREMENTS: Partial<
@@ -37,7 +44,7 @@ const REQUIREMENTS: Partial<
 
 /** Null when it is nowhere; rejects when an explicit path leads nowhere. */
 export async function findProgram(name: ProgramName): Promise<string | null> {
-  const variable = `BUILDKIT_POOL_${name.toUpperCase()}`;
+  const variable = `BUILDKIT_POOL_${name.toUpperCase().replaceAll('-', '_')}`;
   const explicit = process.env[variable];
   if (explicit) {
     if (!(isAbsolute(explicit) && (await isExecutable(explicit)))) {
@@ -70,6 +77,7 @@ const CACHED_VERSIONS: ReadonlyMap<string, string> = new Map([
   ['buildkitd', PINNED_VERSIONS.buildkit],
   ['buildctl', PINNED_VERSIONS.buildkit],
   ['buildx', PINNED_VERSIONS.buildx],
+  ['buildx-oldest', PINNED_VERSIONS.buildxOldest],
   ['haproxy', PINNED_VERSIONS.haproxy],
 ]);
 
@@ -173,6 +181,7 @@ export function remedyFor(name: ProgramName): string {
     case 'buildkitd':
     case 'buildctl':
     case 'buildx':
+    case 'buildx-oldest':
       return 'run `apt-get install golang-go` or start a Docker engine, then run this again without --no-install';
   }
 }

@@ -412,6 +412,20 @@ test('two Actions at once on one machine keep out of each other’s way', async 
   for (const action of actions) expect((await action.ended).code, action.log).toBe(0);
 });
 
+test('the oldest buildx that is accepted builds, over one connection', async () => {
+  const before = (await pool.readCounters())?.totalSessions ?? 0;
+  const buildx = later(new BuildxAtWill({ real: process.env['BUILDX_OLDEST'] ?? '' }));
+  const action = start({ context: context(SHORT) }, buildx.env);
+  expect((await action.ended).code, action.log).toBe(0);
+  expect((await pool.readCounters())?.totalSessions).toBe(before + 1);
+  const script = start(
+    { run: '"$BUILDX_OLDEST" inspect && "$BUILDX_OLDEST" build "$CONTEXT"' },
+    { CONTEXT: context(SHORT) },
+  );
+  expect((await script.ended).code, script.log).toBe(0);
+  expect((await pool.readCounters())?.totalSessions).toBe(before + 2);
+});
+
 test('an old buildx is refused before a builder is used, and the place is given up', async () => {
   const buildx = later(new BuildxAtWill({ version: '0.15.1' }));
   const action = start({ context: context(SHORT) }, buildx.env);

@@ -9,8 +9,8 @@ import { delimiter, join } from 'node:path';
 export class BuildxAtWill {
   readonly folder = mkdtempSync(join(tmpdir(), 'bin-'));
 
-  constructor(options: { holdBefore?: boolean; holdAfter?: boolean; version?: string } = {}) {
-    const real = process.env['BUILDX'] ?? 'buildx';
+  constructor(options: { holdBefore?: boolean; holdAfter?: boolean; version?: string; real?: string } = {}) {
+    const real = options.real ?? process.env['BUILDX'] ?? 'buildx';
     const hold = (name: string) =>
       `echo "$$" >> "${this.folder}/${name}.reached"; while [ ! -e "${this.folder}/${name}.go" ]; do sleep 0.05; done`;
     const script = [

@@ -6,11 +6,11 @@ import { ensurePrograms } from '../../src/local/programs.ts';
 
 export default async function setUp(): Promise<void> {
   const programs = await ensurePrograms(
-    ['haproxy', 'runc', 'busybox', 'buildkitd', 'buildctl', 'buildx', 'setpriv', 'unshare'],
+    ['haproxy', 'runc', 'busybox', 'buildkitd', 'buildctl', 'buildx', 'buildx-oldest', 'setpriv', 'unshare'],
     { install: true, log: (line) => console.error(line) },
   );
   for (const [name, path] of Object.entries(programs)) {
-    process.env[name.toUpperCase()] = path;
+    process.env[name.toUpperCase().replaceAll('-', '_')] = path;
   }
   await promisify(execFile)(process.execPath, [resolve('scripts/build.ts')]);
 }

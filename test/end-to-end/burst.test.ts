@@ -1,0 +1,47 @@
+/** The burst as a user runs it, by the command line: states, order and counts; figures only within a factor of three. */
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, describe, expect, test } from 'vitest';
+import type { BurstResult } from '../../src/burst/result.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'burst-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe.each([
+  ['a warm baseline of two', ['--min', '2'], 0],
+  // A build may be overtaken once for each builder that comes up, no more.
+  ['no builder at all', ['--min', '0'], 8],
+])('eighteen builds on eight builders, from %s', (_, min, inversionsAllowed) => {
+  test('share them in one fair line, over one connection each', async () => {
+    const json = join(folder, 'burst.json');
+    const args = [
+      'dist/cli.js',
+      'burst',
+      '--builders',
+      '8',
+      '--builds',
+      '18',
+      '--seconds',
+      '5',
+      '--json',
+      json,
+    ];
+    const { stdout } = await promisify(execFile)(process.execPath, [...args, ...min]);
+    const result = JSON.parse(readFileSync(json, 'utf8')) as BurstResult;
+    expect(result).toMatchObject({ failed: 0, ghosts: 0, connections: 18 });
+    expect(result.order_inversions).toBeLessThanOrEqual(inversionsAllowed);
+    expect(result.builds.map((build) => build.outcome)).toEqual(
+      Array.from({ length: 18 }, () => 'succeeded'),
+    );
+    expect(result.builders).toHaveLength(8);
+    for (const builder of result.builders) expect(builder.builds).toBeGreaterThan(0);
+    expect(result.builders.reduce((sum, builder) => sum + builder.builds, 0)).toBe(18);
+    expect(result.makespan_ms).toBeLessThan(3 * result.ideal_ms);
+    expect(result.handoff_ms?.p95).toBeLessThan(3 * 250);
+    expect(result.demand_error).toBeLessThan(3 * 0.05);
+    expect(stdout).toContain('connections');
+  });
+});
