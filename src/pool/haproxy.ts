@@ -229,12 +229,32 @@ function backend(pool: BalancedPool, model: BalancerModel): string {
     'balance first',
     `default-server maxconn 1 check inter ${model.checkIntervalMs}ms observe layer4 error-limit 1 on-error mark-down resolvers names init-addr none`,
     ...builders,
+    ...oneBuildEach(pool),
     '# A backend without any usable server refuses clients and, since 3.1, empties its queue. This line is always',
     '# usable and always taken, by the plug below: with no builder at all the clients wait here, each in its place,',
     '# and the first builder to come takes the first of the line. It never serves a build.',
     `use-server ${PLACEHOLDER_SERVER} if { fe_name ${plugName(pool)} }`,
     `server ${PLACEHOLDER_SERVER} ${address}:${port} no-check init-addr last send-proxy`,
   ]);
+}
+
+/**
+ * Before 3.2 a build that a builder takes as it comes up is not counted (pendconn_grab_from_px in src/queue.c), so that
+ * the next arrival can be sent to the same builder. It is seen there, before it was told that the builder is its own.
+ */
+function oneBuildEach(pool: BalancedPool): readonly string[] {
+  const name = backendName(pool.name);
+  return [
+    '# Never two builds on one builder: HAProxy before 3.2 forgets to count a build taken by a builder that comes up.',
+    '# The second one is sent away before it has heard from the builder, and dials again, at its own place.',
+    '.if !version_atleast(3.2)',
+    ...pool.servers.map(
+      (server, index) =>
+        `tcp-response content close if { srv_id ${index + 1} } { srv_conn(${name}/${server.name}) gt 1 }`,
+    ),
+    'tcp-response content accept',
+    '.endif',
+  ];
 }
 
 function plugName(pool: BalancedPool): string {

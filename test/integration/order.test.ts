@@ -17,6 +17,7 @@ const LINES = [
   'overtaken',
   'ghosts',
   'empty',
+  'doubled',
 ];
 const HOUR_TICKS = Math.floor(3_600_000 / PLACE_TICK_MS);
 const WAIT_MS = 10_000;
@@ -25,7 +26,7 @@ let balancer: Balancer;
 
 beforeAll(async () => {
   balancer = await startBalancer(LINES);
-  for (const line of LINES) if (line !== 'empty') balancer.setBuilder(line, true);
+  for (const line of LINES) if (line !== 'empty' && line !== 'doubled') balancer.setBuilder(line, true);
 });
 
 afterAll(async () => {
@@ -241,4 +242,19 @@ test.each(['ghosts', 'empty'])('a cancelled build leaves nothing behind (%s)', a
   blocker?.leave();
   await sessions(name, 0);
   expect(line.served).toEqual([]);
+});
+
+test('a builder that comes up while builds wait is never given to two', async () => {
+  const line = new Line(balancer, 'doubled');
+  const first = line.dial('first', greeting(placeToken(Date.now())), true);
+  await waiting('doubled', 1);
+  balancer.setBuilder('doubled', true);
+  expect(await line.waitForServed(1, WAIT_MS)).toEqual(['first']);
+  // The line is empty now; a newcomer must not be taken for the first on a free builder.
+  line.dial('second', greeting(placeToken(Date.now())), true);
+  await sleep(1_000);
+  expect(line.served).toEqual(['first']);
+  first.leave();
+  line.dial('third', greeting(placeToken(Date.now())));
+  await expect.poll(() => line.served.length, { timeout: WAIT_MS }).toBeGreaterThan(1);
 });
