@@ -13,11 +13,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { openGateway } from '../src/gateway/gateway.ts';
-import { dialBuilder, findProgram, startBuildkitd } from '../test/support/buildkitd.ts';
-import { startDelayProxy } from './delay-proxy.ts';
+import { build } from 'esbuild';
+import { findProgram, startBuildkitd } from '../test/support/buildkitd.ts';
+import { median } from './median.ts';
 
-const PATHS = ['direct', 'splice', 'multiplex'] as const;
+/** `pipe` is the least that any carrier in Node can cost: two sockets and `a.pipe(b)`, with no idea of what they carry. */
+const PATHS = ['direct', 'splice', 'multiplex', 'pipe'] as const;
 type Path = (typeof PATHS)[number];
 type Job = 'send' | 'fetch';
 
@@ -63,13 +64,23 @@ export async function main(args: readonly string[]): Promise<DataResult[]> {
   const folder = await mkdtemp(join(tmpdir(), 'bkp-bench-'));
   const buildkitd = await startBuildkitd({ root: join(folder, 'root') });
   const delayMs = number('delay-ms');
+  const program = join(folder, 'carrier.mjs');
+  await build({
+    entryPoints: [fileURLToPath(new URL('./carrier.ts', import.meta.url))],
+    outfile: program,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node24',
+    logLevel: 'warning',
+  });
   const results: DataResult[] = [];
   try {
     const sizes = { send: number('context-mib'), fetch: number('result-mib') };
     for (const job of ['send', 'fetch'] as const) await writeContext(join(folder, job), sizes[job]);
     const proxy =
       delayMs > 0
-        ? await startChild(['delay', new URL(buildkitd.address).port, String(delayMs / 2)])
+        ? await startChild(program, ['delay', new URL(buildkitd.address).port, String(delayMs / 2)])
         : undefined;
     const networks = [
       { network: 'loopback', address: buildkitd.address },
@@ -78,7 +89,15 @@ export async function main(args: readonly string[]): Promise<DataResult[]> {
     for (const { network, address } of networks) {
       for (const job of ['send', 'fetch'] as const) {
         results.push(
-          ...(await compare({ folder, network, address, job, mib: sizes[job], rounds: number('rounds') })),
+          ...(await compare({
+            folder,
+            network,
+            address,
+            job,
+            mib: sizes[job],
+            rounds: number('rounds'),
+            program,
+          })),
         );
       }
     }
@@ -109,18 +128,20 @@ interface Comparison {
   readonly job: Job;
   readonly mib: number;
   readonly rounds: number;
+  /** The bundled carriers: what is measured is what is shipped, without a TypeScript loader. */
+  readonly program: string;
 }
 
 async function compare(comparison: Comparison): Promise<DataResult[]> {
-  const { folder, network, address, job, mib, rounds } = comparison;
-  const runs: Record<Path, Run[]> = { direct: [], splice: [], multiplex: [] };
+  const { network, job, mib, rounds } = comparison;
+  const runs: Record<Path, Run[]> = { direct: [], splice: [], multiplex: [], pipe: [] };
   // The first one fills caches that all later ones use.
-  await runOnce(folder, address, job, 'direct');
+  await runOnce(comparison, 'direct');
   for (let round = 0; round < rounds; round++) {
     // Alternating, and each round begins with another, so that drift of the machine hits all alike.
     for (const offset of PATHS.keys()) {
       const path = PATHS[(round + offset) % PATHS.length] ?? 'direct';
-      runs[path].push(await runOnce(folder, address, job, path));
+      runs[path].push(await runOnce(comparison, path));
     }
   }
   const direct = median(runs.direct.map((run) => run.seconds));
@@ -142,12 +163,12 @@ async function compare(comparison: Comparison): Promise<DataResult[]> {
   });
 }
 
-async function runOnce(folder: string, address: string, job: Job, path: Path): Promise<Run> {
+async function runOnce({ folder, address, job, program }: Comparison, path: Path): Promise<Run> {
   const context = join(folder, job);
   // A file with another time is sent again, and the COPY of the same bytes is still cached.
   if (job === 'send') await utimes(join(context, 'data'), new Date(), new Date());
   if (path === 'direct') return { seconds: await timeBuild(folder, address, job, context) };
-  const gateway = await startChild(['gateway', path, address, folder]);
+  const gateway = await startChild(program, ['gateway', path, address, folder]);
   const seconds = await timeBuild(folder, gateway.told, job, context);
   const used = await new Promise<Omit<Run, 'seconds'>>((resolve) => {
     gateway.child.once('message', (message) => resolve(JSON.parse(String(message))));
@@ -201,49 +222,15 @@ async function writeContext(folder: string, mib: number): Promise<void> {
   await file.close();
 }
 
-/** Starts this file as a child process; `told` is the address it serves. */
+/** Starts a carrier or the delay as a process of its own; `told` is the address it serves. */
 async function startChild(
+  carrierProgram: string,
   args: readonly string[],
 ): Promise<{ readonly child: ChildProcess; readonly told: string }> {
-  const child = fork(fileURLToPath(import.meta.url), [...args]);
+  const child = fork(carrierProgram, [...args]);
   const told = await new Promise<string>((resolve, reject) => {
     child.once('message', (message) => resolve(String(message)));
     child.once('exit', (code) => reject(new Error(`The ${args[0]} process ended with ${code}`)));
   });
   return { child, told };
-}
-
-async function serveGateway(carry: string, address: string, folder: string): Promise<void> {
-  const gateway = await openGateway({ carry: carry === 'splice' ? 'splice' : 'multiplex', folder });
-  gateway.attach(await dialBuilder(address));
-  const before = process.cpuUsage();
-  process.once('message', async () => {
-    const { user, system } = process.cpuUsage(before);
-    const peakMib = process.resourceUsage().maxRSS / 1024;
-    await gateway.close();
-    process.send?.(JSON.stringify({ cpuSeconds: (user + system) / 1e6, peakMib }), () => process.exit(0));
-  });
-  process.send?.(gateway.address);
-}
-
-async function serveDelay(port: string, delayMs: string): Promise<void> {
-  const server = await startDelayProxy({ port: Number(port) }, Number(delayMs));
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('The delay proxy has no port');
-  process.once('disconnect', () => process.exit(0));
-  process.send?.(`tcp://127.0.0.1:${address.port}`);
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] ?? Number.NaN;
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
-}
-
-if (import.meta.main) {
-  const [mode, first = '', second = '', third = ''] = process.argv.slice(2);
-  if (process.send !== undefined && mode === 'gateway') await serveGateway(first, second, third);
-  else if (process.send !== undefined && mode === 'delay') await serveDelay(first, second);
-  else await main(process.argv.slice(2));
 }

@@ -1,5 +1,7 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { constants } from 'node:fs';
+import { access, mkdir, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
 import { getExecOutput } from '@actions/exec';
 
 /** How to call buildx: as a plugin of the docker command, or on its own. */
@@ -7,8 +9,11 @@ export interface Buildx {
   readonly command: string;
   /** Arguments that come before buildx's own. */
   readonly prefix: readonly string[];
-  /** Such as `0.36.1`; undefined for a build without a version. */
-  readonly version: string | undefined;
+  /**
+   * Asks for the version, once. Resolves when it is good, rejects with a `BuildxProblem`. It takes some 50 ms of a
+   * core, which a build need not wait for: it has printed nothing yet when an old buildx is found out.
+   */
+  readonly accept: () => Promise<void>;
 }
 
 /** No buildx, or none that can share a pool. `message` names the remedy. */
@@ -25,28 +30,66 @@ export class BuildxProblem extends Error {
  */
 const MINIMUM = { major: 0, minor: 16 };
 
-/** Finds buildx and checks its version. Rejects with a `BuildxProblem`. */
+/** Where docker looks for plugins, after `cli-plugins` in its configuration folder (docker/cli, cli-plugins/manager). */
+const PLUGIN_FOLDERS = ['/usr/local/lib', '/usr/local/libexec', '/usr/lib', '/usr/libexec'].map(
+  (folder) => `${folder}/docker/cli-plugins`,
+);
+
+/** Finds buildx, the docker command's plugin first. Rejects with a `BuildxProblem`. */
 export async function findBuildx(env: NodeJS.ProcessEnv): Promise<Buildx> {
-  // Both are asked at once, the plugin is preferred: a process takes some 50 ms to start, and a build waits for this.
-  const candidates = [
-    { command: 'docker', prefix: ['buildx'] },
-    { command: 'buildx', prefix: [] },
-  ] as const;
-  const outputs = candidates.map(({ command, prefix }) => capture(command, [...prefix, 'version'], env));
-  for (const [index, { command, prefix }] of candidates.entries()) {
-    const output = await outputs[index];
-    if (output === undefined) continue;
-    const version = readVersion(output);
-    if (version !== undefined && isTooOld(version)) {
-      throw new BuildxProblem(
-        `docker buildx is ${version}, which deadlocks on builders that take one build at a time: install 0.16.0 or newer`,
-      );
-    }
-    return { command, prefix, version };
+  const path = (env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '');
+  const dockerConfig = env['DOCKER_CONFIG'] || join(homedir(), '.docker');
+  const [docker, plugin, alone] = await Promise.all([
+    hasProgram(path, 'docker'),
+    hasProgram([join(dockerConfig, 'cli-plugins'), ...PLUGIN_FOLDERS], 'docker-buildx'),
+    hasProgram(path, 'buildx'),
+  ]);
+  if (docker && plugin) return called('docker', ['buildx'], env);
+  if (alone) return called('buildx', [], env);
+  if (!docker) throw missing();
+  // Docker's configuration may name folders of its own: only docker itself can tell.
+  const unsure = called('docker', ['buildx'], env);
+  await unsure.accept();
+  return unsure;
+}
+
+function called(command: string, prefix: readonly string[], env: NodeJS.ProcessEnv): Buildx {
+  let accepted: Promise<void> | undefined;
+  const accept = () => {
+    accepted ??= checkVersion(command, prefix, env);
+    return accepted;
+  };
+  return { command, prefix, accept };
+}
+
+async function checkVersion(
+  command: string,
+  prefix: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Promise<void> {
+  const { exitCode, stdout } = await getExecOutput(command, [...prefix, 'version'], {
+    env: definedOnly(env),
+    silent: true,
+    ignoreReturnCode: true,
+  });
+  if (exitCode !== 0) throw missing();
+  const version = readVersion(stdout);
+  if (version !== undefined && isTooOld(version)) {
+    throw new BuildxProblem(
+      `docker buildx is ${version}, which deadlocks on builders that take one build at a time: install 0.16.0 or newer`,
+    );
   }
-  throw new BuildxProblem(
+}
+
+function missing(): BuildxProblem {
+  return new BuildxProblem(
     'neither `docker buildx` nor `buildx` can be run: install the buildx plugin, 0.16.0 or newer (package docker-buildx-plugin)',
   );
+}
+
+async function hasProgram(folders: readonly string[], name: string): Promise<boolean> {
+  const found = folders.map((folder) => access(join(folder, name), constants.X_OK).then(() => true));
+  return await Promise.any(found).catch(() => false);
 }
 
 /**
@@ -82,20 +125,6 @@ export function isTooOld(version: string): boolean {
   const [major = 0, minor = 0] = version.split('.').map((part) => Number.parseInt(part, 10));
   if (version.startsWith('0.0.0')) return false;
   return major === MINIMUM.major && minor < MINIMUM.minor;
-}
-
-async function capture(command: string, args: string[], env: NodeJS.ProcessEnv): Promise<string | undefined> {
-  try {
-    const { exitCode, stdout } = await getExecOutput(command, args, {
-      env: definedOnly(env),
-      silent: true,
-      ignoreReturnCode: true,
-    });
-    return exitCode === 0 ? stdout : undefined;
-  } catch {
-    // @actions/exec rejects when the program is not on PATH.
-    return undefined;
-  }
 }
 
 function definedOnly(env: NodeJS.ProcessEnv): Record<string, string> {

@@ -56,6 +56,8 @@ export interface ImageResult {
 }
 
 const NO_IMAGE: ImageResult = { imageId: '', digest: '', metadata: '' };
+/** How long a wait must last for buildx's version to be asked for meanwhile. */
+const VERSION_AFTER_MS = 500;
 /** How long buildx may finish by itself once its answer has come and the builder is gone. */
 const FINISH_MS = 10_000;
 
@@ -103,10 +105,8 @@ interface RunEnd {
 
 /** One builder, from waiting for it to giving it back. */
 async function runOnce(plan: Plan, world: SessionWorld, story: Story): Promise<RunEnd> {
-  const gateway = await openGateway({
-    folder: world.folder,
-    carry: plan.work.kind === 'build' ? 'splice' : 'multiplex',
-  });
+  const builder = `pool-${story.nextNumber()}`;
+  const { grant, buildx, gateway } = await joinAndPrepare(plan, world, story, builder);
   let child: Child | undefined;
   const giveBack = () => {
     // The pool connection goes first, so that the builder is free at once; the child has nobody to talk to then.
@@ -115,14 +115,13 @@ async function runOnce(plan: Plan, world: SessionWorld, story: Story): Promise<R
   };
   world.signal.addEventListener('abort', giveBack, { once: true });
   try {
-    const builder = `pool-${story.nextNumber()}`;
-    const buildxConfig = join(world.folder, 'buildx');
-    const env = { ...withoutInputs(world.env), BUILDX_CONFIG: buildxConfig, BUILDX_BUILDER: builder };
-    await writeBuilder(buildxConfig, builder, gateway.address);
-    const { grant, buildx } = await waitAndPrepare(plan, world, story);
     const attachment = gateway.attach(grant.connection);
-
     const files = { imageId: join(world.folder, 'iid'), metadata: join(world.folder, 'metadata.json') };
+    const env = {
+      ...withoutInputs(world.env),
+      BUILDX_CONFIG: buildxConfig(world),
+      BUILDX_BUILDER: builder,
+    };
     if (plan.work.kind === 'build') {
       const args = [...buildx.prefix, ...buildArguments(plan.work, builder, files)];
       child = await Child.start(buildx.command, args, { env, cwd: world.cwd, keepTail: true });
@@ -133,34 +132,73 @@ async function runOnce(plan: Plan, world: SessionWorld, story: Story): Promise<R
     world.onStep({ kind: 'started', pid: child.pid });
     if (world.signal.aborted) giveBack();
 
-    const watched = await (plan.work.kind === 'build'
-      ? watchBuild(gateway, attachment, child)
-      : watchScript(plan, world, story, gateway, attachment, child));
+    const watching =
+      plan.work.kind === 'build'
+        ? watchBuild(gateway, attachment, child)
+        : watchScript(plan, world, story, gateway, attachment, child);
+    watching.catch(() => {});
+    const watched = await Promise.race([watching, buildx.accept().then(() => watching)]);
     if (world.signal.aborted) await child.terminate();
     void gateway.close();
     story.released();
     const image =
       watched.verdict === 'succeeded' && plan.work.kind === 'build' ? await readImage(files) : NO_IMAGE;
     return { ...watched, image };
+  } catch (error) {
+    giveBack();
+    await child?.terminate();
+    throw error;
   } finally {
     world.signal.removeEventListener('abort', giveBack);
     await gateway.close();
   }
 }
 
-/** Waits in line while buildx is looked for; whichever fails first ends the other. */
-async function waitAndPrepare(plan: Plan, world: SessionWorld, story: Story) {
-  const stop = new AbortController();
-  const waiting = wait(plan, world, story, AbortSignal.any([world.signal, stop.signal]));
+function buildxConfig(world: SessionWorld): string {
+  return join(world.folder, 'buildx');
+}
+
+/** Joins the line and makes everything ready meanwhile; whichever fails first ends the rest. */
+async function joinAndPrepare(plan: Plan, world: SessionWorld, story: Story, builder: string) {
+  const ended = new AbortController();
+  const waiting = wait(plan, world, story, AbortSignal.any([world.signal, ended.signal]));
+  const opening = openBuilder(plan, world, builder);
+  const refused = refuseOldBuildx(world, ended.signal);
   try {
-    const [grant, buildx] = await Promise.all([waiting, world.buildx]);
-    return { grant, buildx };
+    const ready = Promise.all([waiting, opening, world.buildx]);
+    const [grant, gateway, buildx] = await Promise.race([ready, refused]);
+    return { grant, gateway, buildx };
   } catch (error) {
-    stop.abort();
-    const [grant] = await Promise.allSettled([waiting]);
+    ended.abort();
+    const [grant, gateway] = await Promise.allSettled([waiting, opening]);
     if (grant.status === 'fulfilled') grant.value.connection.socket.destroy();
+    if (gateway.status === 'fulfilled') await gateway.value.close();
     throw error;
   }
+}
+
+/** The gateway, and a builder of buildx's that leads to it. */
+async function openBuilder(plan: Plan, world: SessionWorld, builder: string): Promise<Gateway> {
+  const carry = plan.work.kind === 'build' ? 'splice' : 'multiplex';
+  const gateway = await openGateway({ folder: world.folder, carry });
+  try {
+    await writeBuilder(buildxConfig(world), builder, gateway.address);
+    return gateway;
+  } catch (error) {
+    await gateway.close();
+    throw error;
+  }
+}
+
+/** Rejects early in a long wait when buildx is too old; on a free pool it is asked while the build starts. Never resolves. */
+function refuseOldBuildx(world: SessionWorld, signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const timer = setTimeout(() => {
+      world.buildx.then((buildx) => buildx.accept()).catch(reject);
+    }, VERSION_AFTER_MS);
+    timer.unref();
+    signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
+  });
 }
 
 async function wait(plan: Plan, world: SessionWorld, story: Story, signal: AbortSignal): Promise<Grant> {

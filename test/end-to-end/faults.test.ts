@@ -49,7 +49,9 @@ afterEach(async () => {
 
 /** What a run may not leave in the runner's temporary folder: anything but the runner's files and the report. */
 const leftovers = (action: RunningAction) =>
-  readdirSync(action.temp).filter((name) => !/^(output|state|summary|buildkit-pool-report-.*)$/.test(name));
+  readdirSync(action.temp).filter(
+    (name) => !/^(bin|docker|output|state|summary|buildkit-pool-report-.*)$/.test(name),
+  );
 describe('a build', () => {
   test('succeeds: image id, digest, metadata, times and report, over exactly one connection', async () => {
     const before = (await pool.readCounters())?.totalSessions ?? 0;
@@ -426,13 +428,24 @@ test('the oldest buildx that is accepted builds, over one connection', async () 
   expect((await pool.readCounters())?.totalSessions).toBe(before + 2);
 });
 
-test('an old buildx is refused before a builder is used, and the place is given up', async () => {
+test('an old buildx is refused before it has built anything, and the builder is given back', async () => {
   const buildx = later(new BuildxAtWill({ version: '0.15.1' }));
   const action = start({ context: context(SHORT) }, buildx.env);
   expect((await action.ended).code).toBe(1);
   expect(action.log).toContain('::error::docker buildx is 0.15.1');
   expect(action.log).toContain('install 0.16.0 or newer');
-  expect(existsSync(join(buildx.folder, 'runs'))).toBe(false);
+  expect(action.log).not.toContain('#0 building');
+  await idle(1_000);
+  expect(leftovers(action)).toEqual([]);
+});
+
+test('no buildx at all: said so, with the remedy, and nothing left', async () => {
+  const action = start({ context: context(SHORT) }, { PATH: '/nowhere' });
+  expect((await action.ended).code).toBe(1);
+  expect(action.log).toContain(
+    '::error::neither `docker buildx` nor `buildx` can be run: install the buildx plugin',
+  );
+  await idle(1_000);
   expect(leftovers(action)).toEqual([]);
 });
 
@@ -450,6 +463,6 @@ test('bad input: one message, all problems, nothing opened', async () => {
   for (const name of ['endpoint', 'queue-timeout', 'context', 'push', 'load'])
     expect(action.log).toContain(`\`${name}\``);
   expect((await pool.readCounters())?.totalSessions).toBe(before);
-  expect(readdirSync(action.temp).toSorted()).toEqual(['output', 'state', 'summary']);
+  expect(readdirSync(action.temp).toSorted()).toEqual(['bin', 'output', 'state', 'summary']);
   expect(readFileSync(join(action.temp, 'state'), 'utf8')).toBe('');
 });

@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { delimiter, join, resolve } from 'node:path';
 import type { Report } from '../../src/report/report.ts';
 
 export interface ActionEnd {
@@ -24,8 +24,14 @@ export class RunningAction {
     options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
   ) {
     this.temp = mkdtempSync(join(tmpdir(), 'runner-'));
+    const bin = join(this.temp, 'bin');
+    mkdirSync(bin);
+    symlinkSync(process.env['BUILDX'] ?? '/usr/bin/buildx', join(bin, 'buildx'));
     this.#env = {
       ...process.env,
+      // On its own, whatever docker this machine has or has not.
+      PATH: `${bin}${delimiter}${process.env['PATH']}`,
+      DOCKER_CONFIG: join(this.temp, 'docker'),
       RUNNER_TEMP: this.temp,
       RUNNER_ARCH: process.arch === 'arm64' ? 'ARM64' : 'X64',
       GITHUB_OUTPUT: this.#file('output'),

@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path';
 
 /**
  * A `buildx` on PATH that is the real one but stops where a test wants it: before it starts a build, or after the
- * build has ended and before its exit code is given. `docker` is hidden, so that buildx is called on its own.
+ * build has ended and before its exit code is given. `docker buildx` leads here too.
  */
 export class BuildxAtWill {
   readonly folder = mkdtempSync(join(tmpdir(), 'bin-'));
@@ -27,7 +27,10 @@ export class BuildxAtWill {
       '',
     ].join('\n');
     this.#program('buildx', script);
-    this.#program('docker', '#!/bin/sh\nexit 127\n');
+    this.#program(
+      'docker',
+      `#!/bin/sh\nif [ "$1" = buildx ]; then shift; exec "${this.folder}/buildx" "$@"; fi\nexit 127\n`,
+    );
   }
 
   get env(): NodeJS.ProcessEnv {
