@@ -1,9 +1,12 @@
 // Everything that can be said about the sources without running them: types, lint and format, dist/ as they give it.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bundle } from './bundle.ts';
+
+/** Every run of the Action fetches and reads it. */
+const MAX_MAIN_BYTES = 1_500_000;
 
 const failures: string[] = [];
 
@@ -23,6 +26,8 @@ try {
   const stale = [...names].filter((name) => read(join(folder, name)) !== read(join('dist', name)));
   if (stale.length > 0)
     failures.push(`dist/ is not what the sources give (${stale.join(', ')}): run npm run build`);
+  const size = statSync(join(folder, 'main.js')).size;
+  if (size > MAX_MAIN_BYTES) failures.push(`dist/main.js has ${size} bytes, more than ${MAX_MAIN_BYTES}`);
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

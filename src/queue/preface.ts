@@ -1,14 +1,13 @@
+import {
+  CLIENT_PREFACE,
+  DEFAULT_MAX_FRAME_SIZE,
+  Flag,
+  FRAME_HEADER_BYTES,
+  FrameType,
+  serialiseSettings,
+} from '../gateway/frames.ts';
 import { PLACE_SETTING_ID } from './token.ts';
 
-/** RFC 9113, section 3.4. */
-const CLIENT_PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
-const FRAME_HEADER_BYTES = 9;
-const SETTING_BYTES = 6;
-const TYPE_SETTINGS = 0x4;
-const TYPE_GOAWAY = 0x7;
-const FLAG_ACK = 0x1;
-/** SETTINGS_MAX_FRAME_SIZE before anybody raised it: RFC 9113, section 6.5.2. */
-const MAX_FRAME_BYTES = 16_384;
 /** A builder's greeting is some 30 bytes; anything near this is not one. */
 const MAX_GREETING_BYTES = 64 * 1024;
 
@@ -17,13 +16,7 @@ const MAX_GREETING_BYTES = 64 * 1024;
  * its first setting, which is where the load balancer looks for it (bytes 33 and 35 of the connection).
  */
 export function openingBytes(token: number): Buffer {
-  const bytes = Buffer.alloc(CLIENT_PREFACE.length + FRAME_HEADER_BYTES + SETTING_BYTES);
-  const frame = bytes.write(CLIENT_PREFACE, 'latin1');
-  bytes.writeUIntBE(SETTING_BYTES, frame, 3);
-  bytes.writeUInt8(TYPE_SETTINGS, frame + 3);
-  bytes.writeUInt16BE(PLACE_SETTING_ID, frame + FRAME_HEADER_BYTES);
-  bytes.writeUInt32BE(token, frame + FRAME_HEADER_BYTES + 2);
-  return bytes;
+  return Buffer.concat([CLIENT_PREFACE, serialiseSettings([[PLACE_SETTING_ID, token]])]);
 }
 
 /**
@@ -47,11 +40,11 @@ export function readGreeting(received: Buffer): Greeting {
     const type = received.readUInt8(at + 3);
     const flags = received.readUInt8(at + 4);
     const stream = received.readUInt32BE(at + 5) & 0x7fff_ffff;
-    if (length > MAX_FRAME_BYTES || (at === 0 && (type !== TYPE_SETTINGS || stream !== 0)))
+    if (length > DEFAULT_MAX_FRAME_SIZE || (at === 0 && (type !== FrameType.settings || stream !== 0)))
       return foreign(received);
-    if (type === TYPE_GOAWAY && stream === 0) return { kind: 'going-away' };
+    if (type === FrameType.goaway && stream === 0) return { kind: 'going-away' };
     const next = at + FRAME_HEADER_BYTES + length;
-    if (type === TYPE_SETTINGS && (flags & FLAG_ACK) !== 0) {
+    if (type === FrameType.settings && (flags & Flag.ack) !== 0) {
       return { kind: 'granted', preamble: received.subarray(0, at), rest: received.subarray(next) };
     }
     if (received.length < next) break;
@@ -59,7 +52,8 @@ export function readGreeting(received: Buffer): Greeting {
   }
   if (received.length > MAX_GREETING_BYTES) return foreign(received);
   // A short text such as an SSH banner may never fill a frame header.
-  if (at === 0 && received.length >= 4 && received.readUInt8(3) !== TYPE_SETTINGS) return foreign(received);
+  if (at === 0 && received.length >= 4 && received.readUInt8(3) !== FrameType.settings)
+    return foreign(received);
   return { kind: 'waiting' };
 }
 

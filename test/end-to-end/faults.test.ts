@@ -2,7 +2,7 @@
  * Every row of docs/outcomes.md on the real parts: buildkitd, HAProxy, buildx, the bundled Action.
  */
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { dockerfileRunning, makeContext, RunningAction } from '../support/action.ts';
@@ -52,6 +52,16 @@ const leftovers = (action: RunningAction) =>
   readdirSync(action.temp).filter(
     (name) => !/^(bin|docker|output|state|summary|buildkit-pool-report-.*)$/.test(name),
   );
+async function listen(onConnection: (socket: Socket) => void): Promise<{ server: Server; port: number }> {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    onConnection(socket);
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const address = server.address();
+  return { server, port: typeof address === 'object' && address !== null ? address.port : 0 };
+}
+
 describe('a build', () => {
   test('succeeds: image id, digest, metadata, times and report, over exactly one connection', async () => {
     const before = (await pool.readCounters())?.totalSessions ?? 0;
@@ -235,13 +245,9 @@ describe('the pool not had', () => {
     ['silent', undefined, 'queue-timeout', 'accepts connections without passing them on'],
     ['foreign', 'HTTP/1.1 400 Bad Request\r\n\r\n', 'unreachable', 'it answered "HTTP/1.1 400 Bad Request..'],
   ])('%s: %o', async (_, answer, outcome, message) => {
-    const server = createServer((socket) => {
-      socket.on('error', () => {});
+    const { server, port } = await listen((socket) => {
       if (answer !== undefined) socket.write(answer);
     });
-    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-    const address = server.address();
-    const port = typeof address === 'object' && address !== null ? address.port : 0;
     try {
       const action = start({
         endpoint: `tcp://127.0.0.1:${port}`,
@@ -258,14 +264,10 @@ describe('the pool not had', () => {
 
   test('accepted and closed again and again, as by a load balancer without builders: dialled until the deadline', async () => {
     let connections = 0;
-    const server = createServer((socket) => {
+    const { server, port } = await listen((socket) => {
       connections += 1;
-      socket.on('error', () => {});
       socket.destroy();
     });
-    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-    const address = server.address();
-    const port = typeof address === 'object' && address !== null ? address.port : 0;
     try {
       const action = start({
         endpoint: `tcp://127.0.0.1:${port}`,
