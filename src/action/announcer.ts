@@ -8,6 +8,9 @@ export function nextLineInMs(waitedMs: number): number {
   return 300_000;
 }
 
+/** How long a place must have been held to be worth a line. */
+const SETTLED_MS = 1_000;
+
 /** Tells a person where their build stands, in the log, while it waits. */
 export class Announcer {
   readonly #print: (line: string) => void;
@@ -24,10 +27,13 @@ export class Announcer {
   tell(step: SessionStep): void {
     switch (step.kind) {
       case 'queued':
-        this.#print(step.again ? 'back in line, at the same place' : `in line at ${this.#url}`);
-        this.#saidFailure = '';
         this.#queuedAtMs ??= step.atMs;
-        this.#schedule();
+        if (step.again) {
+          // A load balancer without builders accepts and closes at once: that is no place to report.
+          this.#timer = setTimeout(() => this.#settle('back in line, at the same place'), SETTLED_MS);
+        } else {
+          this.#settle(`in line at ${this.#url}`);
+        }
         return;
       case 'failed':
         this.stop();
@@ -58,6 +64,12 @@ export class Announcer {
   stop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+  }
+
+  #settle(line: string): void {
+    this.#print(line);
+    this.#saidFailure = '';
+    this.#schedule();
   }
 
   #schedule(): void {

@@ -17,7 +17,7 @@ import { STATE_FOLDER, STATE_PROCESSES } from './state.ts';
 
 /**
  * The Action, from inputs to outputs. Resolves with the message of a failure, or undefined.
- * Rejects on bad input or a machine that can't build, before anything is opened.
+ * Rejects on bad input before anything is opened, and on a machine that can't build (no buildx, or an old one).
  */
 export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<string | undefined> {
   const plan = readPlan({
@@ -71,11 +71,6 @@ class LeftBehind {
 }
 
 async function publish(report: Report, result: SessionResult, env: NodeJS.ProcessEnv): Promise<void> {
-  const path = join(
-    env['RUNNER_TEMP'] || tmpdir(),
-    `buildkit-pool-report-${randomBytes(6).toString('hex')}.json`,
-  );
-  await writeFile(path, `${JSON.stringify(report, undefined, 2)}\n`);
   core.setOutput('queue-time', formatDuration(report.queue_ms));
   core.setOutput('queue-time-ms', report.queue_ms);
   core.setOutput('build-time-ms', report.build_ms);
@@ -83,12 +78,22 @@ async function publish(report: Report, result: SessionResult, env: NodeJS.Proces
   core.setOutput('imageid', result.image.imageId);
   core.setOutput('digest', result.image.digest);
   core.setOutput('metadata', result.image.metadata);
-  core.setOutput('report', path);
   core.info(
     `${report.outcome}: queued ${formatDuration(report.queue_ms)}, built ${formatDuration(report.build_ms)}, builders used: ${result.runs}`,
   );
-  if (env['GITHUB_STEP_SUMMARY']) {
-    await core.summary.addRaw(renderSummary(report, result.runs, result.reason)).write();
+  try {
+    const name = `buildkit-pool-report-${randomBytes(6).toString('hex')}.json`;
+    const path = join(env['RUNNER_TEMP'] || tmpdir(), name);
+    await writeFile(path, `${JSON.stringify(report, undefined, 2)}\n`);
+    core.setOutput('report', path);
+    if (env['GITHUB_STEP_SUMMARY']) {
+      await core.summary.addRaw(renderSummary(report, result.runs, result.reason)).write();
+    }
+  } catch (error) {
+    // The build's result stands, whatever becomes of what is written about it.
+    core.warning(
+      `the report could not be written: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
 }
 

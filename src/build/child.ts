@@ -22,6 +22,8 @@ const TAIL_BYTES = 8 * 1024;
 const DRAIN_MS = 2_000;
 /** From SIGTERM to SIGKILL. With the pool connection closed there is nothing left to do but to clean up. */
 const TERMINATE_MS = 3_000;
+/** When to stop waiting for what can't be ended. The runner kills us 10 s after it asked first. */
+const GIVE_UP_MS = 5_000;
 
 /**
  * A child in a process group of its own, so that all it started can be ended with it.
@@ -57,19 +59,28 @@ export class Child {
   async terminate(): Promise<void> {
     if (!this.#over) signalGroup(this.pid, 'SIGTERM');
     const kill = setTimeout(() => signalGroup(this.pid, 'SIGKILL'), TERMINATE_MS);
-    await this.ended;
+    const over = new AbortController();
+    // What runs as another user (sudo) can't be ended by us, and must not hold us up.
+    await Promise.race([this.ended, timeout(GIVE_UP_MS, over.signal)]);
+    over.abort();
     clearTimeout(kill);
     // What the child had started may have outlived it.
     signalGroup(this.pid, 'SIGKILL');
   }
 }
 
-/** Signals every process of a group; a group that is gone is no error. */
+/** Signals every process of a group; one that is gone, or is another user's, is no error. */
 export function signalGroup(pid: number, signal: NodeJS.Signals): void {
+  signalProcess(-pid, signal);
+}
+
+/** The same for one process. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(-pid, signal);
+    process.kill(pid, signal);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ESRCH' && code !== 'EPERM') throw error;
   }
 }
 

@@ -55,7 +55,12 @@ export interface ImageResult {
   readonly metadata: string;
 }
 
+const MAX_STEPS = 1_000;
 const NO_IMAGE: ImageResult = { imageId: '', digest: '', metadata: '' };
+/** A builder that was ours for so long was no builder that keeps crashing. */
+const LASTING_MS = 10_000;
+/** How often a script without a builder is looked at for a client that wants one. */
+const CLIENT_LOOK_MS = 100;
 /** How long a wait must last for buildx's version to be asked for meanwhile. */
 const VERSION_AFTER_MS = 500;
 /** How long buildx may finish by itself once its answer has come and the builder is gone. */
@@ -82,6 +87,7 @@ export async function runSession(plan: Plan, world: SessionWorld): Promise<Sessi
           if (retriesLeft === 0) return story.finish('builder-lost', end.exitCode, end.reason, NO_IMAGE);
           retriesLeft -= 1;
           lostInARow = 0;
+          story.searchAnew();
       }
       world.onStep({ kind: 'lost', atMs: Date.now(), verdict: end.verdict, reason: end.reason });
       if (lostInARow > 1) await pause(delayMs(DIAL_BACKOFF, lostInARow, Math.random()), world.signal);
@@ -110,7 +116,8 @@ async function runOnce(plan: Plan, world: SessionWorld, story: Story): Promise<R
   let child: Child | undefined;
   const giveBack = () => {
     // The pool connection goes first, so that the builder is free at once; the child has nobody to talk to then.
-    void gateway.close();
+    gateway.close().catch(() => {});
+    story.released();
     void child?.terminate();
   };
   world.signal.addEventListener('abort', giveBack, { once: true });
@@ -139,7 +146,7 @@ async function runOnce(plan: Plan, world: SessionWorld, story: Story): Promise<R
     watching.catch(() => {});
     const watched = await Promise.race([watching, buildx.accept().then(() => watching)]);
     if (world.signal.aborted) await child.terminate();
-    void gateway.close();
+    gateway.close().catch(() => {});
     story.released();
     const image =
       watched.verdict === 'succeeded' && plan.work.kind === 'build' ? await readImage(files) : NO_IMAGE;
@@ -202,13 +209,13 @@ function refuseOldBuildx(world: SessionWorld, signal: AbortSignal): Promise<neve
 }
 
 async function wait(plan: Plan, world: SessionWorld, story: Story, signal: AbortSignal): Promise<Grant> {
-  const leftMs = plan.queueTimeoutMs - story.waitedMs();
   const startedAtMs = Date.now();
+  story.waits(startedAtMs, plan.queueTimeoutMs);
   const grant = await waitInLine({
     endpoint: plan.endpoint,
     joinedAtMs: story.joinedAtMs,
-    // Also after a builder was lost: a pool that loses one after the other ends at the deadline too.
-    queueTimeoutMs: Math.max(leftMs, 1_000),
+    queueTimeoutMs: plan.queueTimeoutMs,
+    deadlineAtMs: story.deadlineAtMs,
     signal,
     onStep: (step) => {
       story.step(step);
@@ -271,12 +278,22 @@ async function watchScript(
   let failure: unknown;
   const replace = async () => {
     let attachment = first;
-    for (;;) {
+    for (let lostInARow = 1; ; lostInARow++) {
       const end = await Promise.race([attachment.ended, aborted(over.signal)]);
       if (end === undefined || !isLoss(end)) return;
-      if (end.solve === 'sent') lossOfBuild = end;
+      const hadBuild = story.heldMs() > LASTING_MS || end.solve !== 'none';
+      story.released();
+      if (end.buildOpen) lossOfBuild = end;
       const reason = `the builder was lost (${describeLoss(end)})`;
       world.onStep({ kind: 'lost', atMs: Date.now(), verdict: 'dial-again', reason });
+      if (hadBuild) {
+        lostInARow = 0;
+        story.searchAnew();
+      } else {
+        await pause(delayMs(DIAL_BACKOFF, lostInARow, Math.random()), signal);
+      }
+      // A script that has no further use for a builder needs no other one.
+      if (!(await hasClient(gateway, signal))) return;
       const grant = await wait(plan, world, story, signal);
       attachment = gateway.attach(grant.connection);
     }
@@ -289,10 +306,12 @@ async function watchScript(
   const end = await child.ended;
   over.abort();
   await replacing;
-  if (failure !== undefined) throw failure;
+  if (failure !== undefined && end.code !== 0) throw failure;
   // A script that failed for its own reasons has no lost builder to blame.
   const lost = lossOfBuild !== undefined;
   const verdict = judge({ exitCode: end.code, lost, goaway: false, solve: lost ? 'sent' : 'none' });
+  // What the script left running must not work beside its next run.
+  if (verdict === 'builder-lost') await child.terminate();
   return { verdict, exitCode: end.code ?? undefined, reason: reasonFor(verdict, end, lossOfBuild) };
 }
 
@@ -300,11 +319,18 @@ async function watchScript(
 function leavesBeforeBuild(gateway: Gateway): Promise<PoolEnd> {
   return new Promise((resolve) => {
     const look = () => {
-      if (gateway.view.goaway && gateway.view.solve === 'none') resolve({ cause: 'goaway', solve: 'none' });
+      if (gateway.view.goaway && gateway.view.solve === 'none')
+        resolve({ cause: 'goaway', solve: 'none', buildOpen: false });
     };
     gateway.view.onChange(look);
     look();
   });
+}
+
+/** Resolves with true once a client of the script's is connected, with false when the signal comes first. */
+async function hasClient(gateway: Gateway, signal: AbortSignal): Promise<boolean> {
+  while (gateway.clients === 0 && !signal.aborted) await pause(CLIENT_LOOK_MS, signal);
+  return !signal.aborted;
 }
 
 function isLoss(end: PoolEnd): boolean {
@@ -399,15 +425,28 @@ class Story {
   #grantedAtMs: number | undefined;
   #releasedAtMs: number | undefined;
   #waitedMs = 0;
+  #waitingSinceMs: number | undefined;
   #number = 0;
+  /** When the search for a builder ends: one that is lost before its build began does not move it. */
+  deadlineAtMs: number | undefined;
 
   nextNumber(): number {
     this.#number += 1;
     return this.#number;
   }
 
-  waitedMs(): number {
-    return this.#waitedMs;
+  waits(atMs: number, queueTimeoutMs: number): void {
+    this.deadlineAtMs ??= atMs + queueTimeoutMs;
+    this.#waitingSinceMs = atMs;
+  }
+
+  /** The builder was lost after it had been of use: the next search has all its time again. */
+  searchAnew(): void {
+    this.deadlineAtMs = undefined;
+  }
+
+  heldMs(): number {
+    return this.#grantedAtMs === undefined ? 0 : Date.now() - this.#grantedAtMs;
   }
 
   step(step: LineStep): void {
@@ -430,11 +469,12 @@ class Story {
     this.#grantedAtMs = grant.grantedAtMs;
     this.#releasedAtMs = undefined;
     this.#waitedMs += waitedMs;
+    this.#waitingSinceMs = undefined;
     this.#add('building', grant.grantedAtMs, `builder granted after ${waitedMs} ms`);
   }
 
   released(): void {
-    this.#releasedAtMs = Date.now();
+    this.#releasedAtMs ??= Date.now();
   }
 
   finish(
@@ -446,8 +486,14 @@ class Story {
     const nowMs = Date.now();
     const granted = this.#grantedAtMs;
     if (granted !== undefined) this.#releasedAtMs ??= nowMs;
-    this.#add('done', nowMs, reason ?? outcome);
+    // The last line of a log may say what a masked log would not: it is no part of the report.
+    this.#add(
+      'done',
+      nowMs,
+      outcome === 'failed' ? `failed with exit code ${exitCode}` : (reason ?? outcome),
+    );
     const joinedAtMs = this.joinedAtMs ?? this.#startedAtMs;
+    if (this.#waitingSinceMs !== undefined) this.#waitedMs += nowMs - this.#waitingSinceMs;
     return {
       outcome,
       exitCode,
@@ -455,7 +501,7 @@ class Story {
       joinedAtMs,
       grantedAtMs: granted,
       releasedAtMs: this.#releasedAtMs,
-      queueMs: granted === undefined ? nowMs - joinedAtMs : this.#waitedMs,
+      queueMs: this.#waitedMs,
       buildMs: granted === undefined || this.#releasedAtMs === undefined ? 0 : this.#releasedAtMs - granted,
       runs: this.timeline.filter((attempt) => attempt.phase === 'building').length,
       timeline: this.timeline,
@@ -464,6 +510,8 @@ class Story {
   }
 
   #add(phase: Attempt['phase'], atMs: number, reason: string): void {
+    // Two hours of refusals must not fill the report: the first and the last steps tell the story.
+    if (this.timeline.length >= MAX_STEPS) this.timeline.splice(MAX_STEPS / 2, 1);
     this.timeline.push({ phase, at: new Date(atMs).toISOString(), reason });
   }
 }

@@ -25,7 +25,7 @@ import type { MuxStream } from './mux-stream.ts';
 import { grantLane, type Lane, Outlet } from './outlet.ts';
 import { PaddedData } from './padded-data.ts';
 import type { PoolConnection } from './pool-connection.ts';
-import type { PoolEnd, PoolEndCause } from './pool-end.ts';
+import { describePoolEnd, type PoolEnd, type PoolEndCause } from './pool-end.ts';
 import { grpcStatus } from './sniffer.ts';
 
 /** Bytes the builder may send on the connection ahead of us; what a stream may send is for its client to say. */
@@ -151,9 +151,7 @@ export class MuxBuilder {
 
   /** Settles how it ended; the first cause counts. */
   finish(cause: PoolEndCause, error?: Error): void {
-    const announced = this.#goaway && (cause === 'fin' || cause === 'error');
-    const end = { cause: announced ? ('goaway' as const) : cause, solve: this.#tracker.solve };
-    this.#resolve(error === undefined ? end : { ...end, error });
+    this.#resolve(describePoolEnd(cause, this.#tracker, error));
   }
 
   #open(lane: Lane<MuxStream>): boolean {

@@ -8,7 +8,7 @@ import { ClientOpening } from './client-opening.ts';
 import { DEFAULT_WINDOW, serialiseSettings } from './frames.ts';
 import type { MethodTracker } from './methods.ts';
 import type { PoolConnection } from './pool-connection.ts';
-import type { PoolEnd, PoolEndCause } from './pool-end.ts';
+import { describePoolEnd, type PoolEnd, type PoolEndCause } from './pool-end.ts';
 import { ConnectionSniffer } from './sniffer.ts';
 
 /** Bytes taken from a client that has no builder yet: a default window of DATA and room for its header blocks. */
@@ -123,9 +123,7 @@ export class Splice {
   #finish(cause: PoolEndCause, error?: Error): void {
     if (this.#over) return;
     this.#over = true;
-    const announced = this.#tracker.goaway && (cause === 'fin' || cause === 'error');
-    const end = { cause: announced ? ('goaway' as const) : cause, solve: this.#tracker.solve };
-    this.#resolve(error === undefined ? end : { ...end, error });
+    this.#resolve(describePoolEnd(cause, this.#tracker, error));
   }
 }
 

@@ -12,8 +12,10 @@ export interface LineOptions {
   readonly endpoint: Endpoint;
   /** When this build joined, ms since the epoch, if it has a place already: it comes back to that one. */
   readonly joinedAtMs?: number | undefined;
-  /** How long to wait for a builder from now on. The only bound: attempts are not counted. */
+  /** How long to wait for a builder. The only bound: attempts are not counted. */
   readonly queueTimeoutMs: number;
+  /** When that time is over, ms since the epoch, if the search began before now. */
+  readonly deadlineAtMs?: number | undefined;
   /** Gives the place up. */
   readonly signal: AbortSignal;
   /** Told of every step, at once. */
@@ -70,7 +72,9 @@ export async function waitInLine(options: LineOptions): Promise<Grant> {
   const deadline = setTimeout(
     () => ended.abort(deadlineFailure(options, place, last)),
     // Node's timers hold 31 bits of ms; the inputs refuse more.
-    options.queueTimeoutMs,
+    options.deadlineAtMs === undefined
+      ? options.queueTimeoutMs
+      : Math.max(options.deadlineAtMs - Date.now(), 0),
   );
   options.signal.addEventListener('abort', cancel, { once: true });
   if (options.signal.aborted) cancel();
@@ -89,6 +93,7 @@ export async function waitInLine(options: LineOptions): Promise<Grant> {
       onFailedAttempt: async ({ error }) => {
         if (!(error instanceof LineFailure) || !error.temporary || ended.signal.aborted) return;
         last = error;
+        // A place that was held for a while counts as reached: the first step back to it is a quick one.
         failuresInARow = error.code === 'lost' ? 1 : failuresInARow + 1;
         const retryInMs = delayMs(DIAL_BACKOFF, failuresInARow, random());
         onStep({ kind: 'failed', atMs: Date.now(), failure: error, retryInMs });
@@ -109,11 +114,12 @@ export async function waitInLine(options: LineOptions): Promise<Grant> {
 class Place {
   /** Whether the load balancer holds the place at this moment. */
   held = false;
-  everHeld = false;
+  everHeld: boolean;
   #joinedAtMs: number | undefined;
 
   constructor(joinedAtMs: number | undefined) {
     this.#joinedAtMs = joinedAtMs;
+    this.everHeld = joinedAtMs !== undefined;
   }
 
   /** ms since the epoch. Taken when first asked for: right before the first bytes go out, or when the first dial fails. */
@@ -187,7 +193,12 @@ function dial(
           });
           return;
         case 'going-away':
-          fail(new LineFailure('lost', `the builder that ${endpoint.url} led to was going away`));
+          fail(
+            new LineFailure(
+              isBrief(connectedAtMs) ? 'no-builder' : 'lost',
+              `the builder that ${endpoint.url} led to was going away`,
+            ),
+          );
           return;
         case 'foreign':
           fail(
@@ -217,7 +228,7 @@ function lostFailure(
 ): LineFailure {
   const how = error === undefined ? 'closed by the other end' : (error.code ?? error.message);
   const options = error === undefined ? {} : { cause: error };
-  return Date.now() - connectedAtMs < NO_BUILDER_WITHIN_MS
+  return isBrief(connectedAtMs)
     ? new LineFailure('no-builder', `${endpoint.url} has no builder yet (${how})`, options)
     : new LineFailure(
         'lost',
@@ -226,8 +237,18 @@ function lostFailure(
       );
 }
 
+function isBrief(connectedAtMs: number | undefined): boolean {
+  return connectedAtMs === undefined || Date.now() - connectedAtMs < NO_BUILDER_WITHIN_MS;
+}
+
 function deadlineFailure(options: LineOptions, place: Place, last: LineFailure | undefined): LineFailure {
   const seconds = Math.round(options.queueTimeoutMs / 1000);
+  if (last === undefined && !place.everHeld) {
+    return new LineFailure(
+      'unreachable',
+      `${options.endpoint.url} can't be reached (no answer in ${seconds} s)`,
+    );
+  }
   if (place.held || last === undefined) {
     return new LineFailure(
       'queue-timeout',

@@ -283,6 +283,32 @@ describe('the pool not had', () => {
     }
   });
 
+  test.each(['build', 'run'])(
+    'granted and lost again and again: the search ends at its deadline (%s)',
+    async (mode) => {
+      let connections = 0;
+      const settings = Buffer.from('000000040000000000', 'hex');
+      const acknowledgement = Buffer.from('000000040100000000', 'hex');
+      const { server, port } = await listen((socket) => {
+        connections += 1;
+        socket.write(Buffer.concat([settings, acknowledgement]));
+        setTimeout(() => socket.destroy(), 5);
+      });
+      try {
+        const work = mode === 'build' ? { context: context(SHORT) } : { run: '"$BUILDX" inspect' };
+        const action = start({ endpoint: `tcp://127.0.0.1:${port}`, 'queue-timeout': '4s', ...work });
+        expect((await action.ended).code).toBe(1);
+        expect(action.report.outcome).toBe('queue-timeout');
+        expect(connections).toBeGreaterThan(1);
+        // Backoff keeps a crashing builder from being hammered.
+        expect(connections).toBeLessThan(40);
+        expect(leftovers(action)).toEqual([]);
+      } finally {
+        server.close();
+      }
+    },
+  );
+
   test('full until the deadline: queue-timeout, and no ghost stays in line', async () => {
     const running = [start({ context: context(LONG) }), start({ context: context(LONG) })];
     for (const action of running) await action.says(IN_RUN);

@@ -43,6 +43,8 @@ test('the same refusal is said once, however often it is met; the next kind of t
     'no route; dialling again, the place in line is kept',
   ]);
   announcer.tell({ kind: 'queued', atMs: 5, again: true });
+  expect(lines).toHaveLength(2);
+  vi.advanceTimersByTime(1_000);
   expect(lines.at(-1)).toBe('back in line, at the same place');
   announcer.stop();
   expect(vi.getTimerCount()).toBe(0);
