@@ -295,8 +295,11 @@ describe('the pool not had', () => {
         setTimeout(() => socket.destroy(), 5);
       });
       try {
-        const work = mode === 'build' ? { context: context(SHORT) } : { run: '"$BUILDX" inspect' };
-        const action = start({ endpoint: `tcp://127.0.0.1:${port}`, 'queue-timeout': '4s', ...work });
+        const work = mode === 'build' ? { context: context(SHORT) } : { run: '"$BUILDX" build "$CONTEXT"' };
+        const action = start(
+          { endpoint: `tcp://127.0.0.1:${port}`, 'queue-timeout': '4s', ...work },
+          { CONTEXT: context(SHORT) },
+        );
         expect((await action.ended).code).toBe(1);
         expect(action.report.outcome).toBe('queue-timeout');
         expect(connections).toBeGreaterThan(1);
