@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 
@@ -7,6 +7,8 @@ export const ENTRIES = ['main', 'post', 'cli'] as const;
 
 /** Bundles every entry into `folder`: the same bytes from the same sources. */
 export async function bundle(folder: string): Promise<void> {
+  // Nothing of an earlier bundle stays behind.
+  await rm(folder, { recursive: true, force: true });
   await build({
     entryPoints: ENTRIES.map((name) => `src/${name}.ts`),
     outdir: folder,
