@@ -109,9 +109,14 @@ export function startBuilder(): ReturnType<typeof listen> {
   });
 }
 
+const handedOut = new Set<number>();
+
+/** Never the same twice: two frontends on one port would share their clients. */
 async function freePort(): Promise<number> {
   const probe = await listen(() => {});
   probe.close();
+  if (handedOut.has(probe.port)) return await freePort();
+  handedOut.add(probe.port);
   return probe.port;
 }
 
