@@ -255,6 +255,8 @@ test('a builder that comes up while builds wait is never given to two', async ()
   await sleep(1_000);
   expect(line.served).toEqual(['first']);
   first.leave();
+  // This client does not dial again: it comes when the first is really gone.
+  await expect.poll(() => balancer.sessions('doubled'), { timeout: WAIT_MS }).toBeLessThanOrEqual(1);
   line.dial('third', greeting(placeToken(Date.now())));
   await expect.poll(() => line.served.length, { timeout: WAIT_MS }).toBeGreaterThan(1);
 });
