@@ -61,7 +61,7 @@ const NO_IMAGE: ImageResult = { imageId: '', digest: '', metadata: '' };
 const LASTING_MS = 10_000;
 /** How often a script without a builder is looked at for a client that wants one. */
 const CLIENT_LOOK_MS = 100;
-/** How long a wait must last for buildx's version to be asked for meanwhile. */
+/** When a step has lasted so long, waiting or building, buildx's version is asked for beside it. */
 const VERSION_AFTER_MS = 500;
 /** How long buildx may finish by itself once its answer has come and the builder is gone. */
 const FINISH_MS = 10_000;
@@ -71,9 +71,11 @@ export async function runSession(plan: Plan, world: SessionWorld): Promise<Sessi
   const story = new Story();
   let retriesLeft = plan.lostBuilderRetries;
   let lostInARow = 0;
+  const over = new AbortController();
+  const refused = refuseOldBuildx(world, over.signal);
   try {
     for (;;) {
-      const end = await runOnce(plan, world, story);
+      const end = await runOnce(plan, world, story, refused);
       if (world.signal.aborted) throw cancelled();
       switch (end.verdict) {
         case 'succeeded':
@@ -99,6 +101,8 @@ export async function runSession(plan: Plan, world: SessionWorld): Promise<Sessi
       return story.finish(outcome, undefined, error.message, NO_IMAGE);
     }
     throw error;
+  } finally {
+    over.abort();
   }
 }
 
@@ -110,9 +114,14 @@ interface RunEnd {
 }
 
 /** One builder, from waiting for it to giving it back. */
-async function runOnce(plan: Plan, world: SessionWorld, story: Story): Promise<RunEnd> {
+async function runOnce(
+  plan: Plan,
+  world: SessionWorld,
+  story: Story,
+  refused: Promise<never>,
+): Promise<RunEnd> {
   const builder = `pool-${story.nextNumber()}`;
-  const { grant, buildx, gateway } = await joinAndPrepare(plan, world, story, builder);
+  const { grant, buildx, gateway } = await joinAndPrepare(plan, world, story, builder, refused);
   let child: Child | undefined;
   const giveBack = () => {
     // The pool connection goes first, so that the builder is free at once; the child has nobody to talk to then.
@@ -144,7 +153,9 @@ async function runOnce(plan: Plan, world: SessionWorld, story: Story): Promise<R
         ? watchBuild(gateway, attachment, child)
         : watchScript(plan, world, story, gateway, attachment, child);
     watching.catch(() => {});
-    const watched = await Promise.race([watching, buildx.accept().then(() => watching)]);
+    const watched = await Promise.race([watching, refused]);
+    // A build that failed at once may have had an old buildx to blame; one that succeeded has shown that it can.
+    if (watched.verdict !== 'succeeded') await buildx.accept();
     if (world.signal.aborted) await child.terminate();
     gateway.close().catch(() => {});
     story.released();
@@ -166,11 +177,16 @@ function buildxConfig(world: SessionWorld): string {
 }
 
 /** Joins the line and makes everything ready meanwhile; whichever fails first ends the rest. */
-async function joinAndPrepare(plan: Plan, world: SessionWorld, story: Story, builder: string) {
+async function joinAndPrepare(
+  plan: Plan,
+  world: SessionWorld,
+  story: Story,
+  builder: string,
+  refused: Promise<never>,
+) {
   const ended = new AbortController();
   const waiting = wait(plan, world, story, AbortSignal.any([world.signal, ended.signal]));
   const opening = openBuilder(plan, world, builder);
-  const refused = refuseOldBuildx(world, ended.signal);
   try {
     const ready = Promise.all([waiting, opening, world.buildx]);
     const [grant, gateway, buildx] = await Promise.race([ready, refused]);
@@ -197,15 +213,20 @@ async function openBuilder(plan: Plan, world: SessionWorld, builder: string): Pr
   }
 }
 
-/** Rejects early in a long wait when buildx is too old; on a free pool it is asked while the build starts. Never resolves. */
+/**
+ * Rejects when buildx is too old, unless the signal comes before anybody has asked it. Never resolves.
+ * An old one deadlocks, so what is over sooner than this has shown that it can build.
+ */
 function refuseOldBuildx(world: SessionWorld, signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
+  const refused = new Promise<never>((_, reject) => {
     const timer = setTimeout(() => {
       world.buildx.then((buildx) => buildx.accept()).catch(reject);
     }, VERSION_AFTER_MS);
     timer.unref();
     signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
   });
+  refused.catch(() => {});
+  return refused;
 }
 
 async function wait(plan: Plan, world: SessionWorld, story: Story, signal: AbortSignal): Promise<Grant> {
