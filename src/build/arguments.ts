@@ -1,4 +1,4 @@
-import type { BuildWork } from './plan.ts';
+import type { BuildWork } from './work.ts';
 
 /** Files that buildx writes about its result. */
 export interface ResultFiles {

@@ -12,7 +12,7 @@ afterAll(() => rmSync(workspace, { recursive: true }));
 
 type Given = Partial<Record<InputName, string>>;
 const plan = (given: Given, runnerArch = 'X64') =>
-  readPlan({ read: (name) => given[name] ?? '', runnerArch, workspace });
+  readPlan({ read: (name) => given[name as InputName] ?? '', runnerArch, workspace });
 const problemsOf = (given: Given, runnerArch?: string): readonly string[] => {
   try {
     plan(given, runnerArch);
@@ -127,7 +127,7 @@ describe('bad input', () => {
       fc.constantFrom('', 'true', 'false', '.', '1h', '3', endpoint),
       fc.string({ unit: 'binary' }),
     );
-    const given = fc.dictionary(fc.constantFrom(...INPUTS), value);
+    const given = fc.dictionary(fc.constantFrom(...(Object.keys(INPUTS) as InputName[])), value);
     fc.assert(
       fc.property(given, fc.constantFrom('X64', 'ARM64', 'X86', ''), (inputs, arch) => {
         try {

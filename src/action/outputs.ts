@@ -1,0 +1,12 @@
+/** Every output of the Action; action.yml and the README's table are generated from this one. */
+export const OUTPUTS = {
+  'queue-time': 'How long the build waited for a builder, for people',
+  'queue-time-ms': 'The same in milliseconds',
+  'build-time-ms': 'From the builder being ours to giving it back, in milliseconds',
+  attempts: 'How many builders the work was run on',
+  imageid: 'ID of the image',
+  digest: 'Digest of the image',
+  metadata: 'Metadata of the build, JSON',
+  report: 'Path of report.json',
+} as const;
+export type OutputName = keyof typeof OUTPUTS;
