@@ -1,17 +1,34 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { build } from 'esbuild';
+import { basename, join } from 'node:path';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 
 /** The entries of src/ that are shipped, one file each. */
-export const ENTRIES = ['main', 'post', 'cli'] as const;
+const ENTRIES = ['main', 'post', 'cli'] as const;
+
+/**
+ * What few runs need and would cost all of them: imported dynamically in src/, a file of its own in dist/.
+ * Those that speak HTTP bring a client along.
+ */
+const LATE_ENTRIES = ['build/buildx-install'] as const;
+
+const lateEntries: Plugin = {
+  name: 'late-entries',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.{1,2}\/.*\.ts$/ }, ({ kind, path }) => {
+      if (kind !== 'dynamic-import') return undefined;
+      return { path: `./${basename(path, '.ts')}.js`, external: true };
+    });
+  },
+};
 
 /** Bundles every entry into `folder`: the same bytes from the same sources. */
 export async function bundle(folder: string): Promise<void> {
   // Nothing of an earlier bundle stays behind.
   await rm(folder, { recursive: true, force: true });
-  await build({
-    entryPoints: ENTRIES.map((name) => `src/${name}.ts`),
+  const options = {
     outdir: folder,
+    entryNames: '[name]',
+    plugins: [lateEntries],
     bundle: true,
     platform: 'node',
     target: 'node24',
@@ -19,17 +36,22 @@ export async function bundle(folder: string): Promise<void> {
     minifyWhitespace: true,
     minifySyntax: true,
     legalComments: 'linked',
-    // @actions/core carries a whole HTTP client for OIDC tokens, which are never asked for here: 400 kB and 40 ms a start.
-    alias: {
-      '@actions/http-client/lib/auth': './scripts/no-http-client.ts',
-      '@actions/http-client': './scripts/no-http-client.ts',
-    },
     // Some dependencies are CommonJS and call require() for Node's own modules.
     banner: {
       js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
     },
     logLevel: 'warning',
+  } satisfies BuildOptions;
+  await build({
+    ...options,
+    entryPoints: ENTRIES.map((name) => `src/${name}.ts`),
+    // @actions/core carries a whole HTTP client for OIDC tokens, which are never asked for here: 400 kB and 40 ms a start.
+    alias: {
+      '@actions/http-client/lib/auth': './scripts/no-http-client.ts',
+      '@actions/http-client': './scripts/no-http-client.ts',
+    },
   });
+  await build({ ...options, entryPoints: LATE_ENTRIES.map((name) => `src/${name}.ts`) });
   const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
   await mkdir(folder, { recursive: true });
   // The bundles are ES modules wherever the folder is copied to.

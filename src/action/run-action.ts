@@ -3,7 +3,8 @@ import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as core from '@actions/core';
-import { findBuildx } from '../build/buildx.ts';
+import { findBuildx, type WantedBuildx } from '../build/buildx.ts';
+import type { Plan } from '../build/plan.ts';
 import { runSession, type SessionResult } from '../build/session.ts';
 import { identify, type ProcessIdentity } from '../process-identity.ts';
 import { makeReport } from '../report/build-report.ts';
@@ -26,10 +27,13 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
     workspace: process.cwd(),
   });
 
+  // Installed before the line is joined: no builder has to wait for a download.
+  const wanted = wantedBuildx(plan);
+  const installed = wanted === undefined ? undefined : await findBuildx(env, wanted);
   const folder = await makeRunFolder(env);
   const leftBehind = new LeftBehind(folder);
   const announcer = new Announcer(plan.endpoint.url, (line) => core.info(line));
-  const buildx = findBuildx(env);
+  const buildx = installed === undefined ? findBuildx(env) : Promise.resolve(installed);
   // Awaited in the session, which may end without it.
   buildx.catch(() => {});
   try {
@@ -51,6 +55,11 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
     announcer.stop();
     await removeRunFolder(folder);
   }
+}
+
+function wantedBuildx({ buildxVersion, work }: Plan): WantedBuildx | undefined {
+  if (buildxVersion === undefined) return undefined;
+  return { version: buildxVersion, asPlugin: work.kind === 'run', onProgress: (line) => core.info(line) };
 }
 
 /** What `post` has to look for should this process be killed without warning. Saved before anything is opened. */

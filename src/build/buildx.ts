@@ -35,8 +35,34 @@ const PLUGIN_FOLDERS = ['/usr/local/lib', '/usr/local/libexec', '/usr/lib', '/us
   (folder) => `${folder}/docker/cli-plugins`,
 );
 
-/** Finds buildx, the docker command's plugin first. Rejects with a `BuildxProblem`. */
-export async function findBuildx(env: NodeJS.ProcessEnv): Promise<Buildx> {
+/** Which buildx to use, when not whatever is there. */
+export interface WantedBuildx {
+  /** `v0.36.1` or `latest`. */
+  readonly version: string;
+  /** Also for what others start: `docker buildx` is this one from now on. */
+  readonly asPlugin: boolean;
+  readonly onProgress: (line: string) => void;
+}
+
+/**
+ * Finds buildx, the docker command's plugin first, or installs the one that is wanted.
+ * Rejects with a `BuildxProblem`.
+ */
+export async function findBuildx(env: NodeJS.ProcessEnv, wanted?: WantedBuildx): Promise<Buildx> {
+  if (wanted === undefined) return await findPresent(env);
+  const present = await findPresent(env).catch(() => undefined);
+  if (present !== undefined && (await versionOf(present, env)) === wanted.version) return present;
+  try {
+    const { installBuildx, installPlugin } = await import('./buildx-install.ts');
+    const program = await installBuildx({ ...wanted, env });
+    if (wanted.asPlugin) await installPlugin(program, env);
+    return called(program, [], env);
+  } catch (error) {
+    throw new BuildxProblem(error instanceof Error ? error.message : String(error));
+  }
+}
+
+async function findPresent(env: NodeJS.ProcessEnv): Promise<Buildx> {
   const path = (env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '');
   const dockerConfig = env['DOCKER_CONFIG'] || join(homedir(), '.docker');
   const [docker, plugin, alone] = await Promise.all([
@@ -67,23 +93,34 @@ async function checkVersion(
   prefix: readonly string[],
   env: NodeJS.ProcessEnv,
 ): Promise<void> {
-  const { exitCode, stdout } = await getExecOutput(command, [...prefix, 'version'], {
-    env: definedOnly(env),
-    silent: true,
-    ignoreReturnCode: true,
-  });
+  const { exitCode, stdout } = await askVersion(command, prefix, env);
   if (exitCode !== 0) throw missing();
   const version = readVersion(stdout);
   if (version !== undefined && isTooOld(version)) {
     throw new BuildxProblem(
-      `docker buildx is ${version}, which deadlocks on builders that take one build at a time: install 0.16.0 or newer`,
+      `docker buildx is ${version}, which deadlocks on builders that take one build at a time: install 0.16.0 or newer, or name one in \`buildx-version\``,
     );
   }
 }
 
+/** As tags of releases are written; undefined when it can't be run. */
+async function versionOf(buildx: Buildx, env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  const { exitCode, stdout } = await askVersion(buildx.command, buildx.prefix, env);
+  const version = exitCode === 0 ? readVersion(stdout) : undefined;
+  return version === undefined ? undefined : `v${version}`;
+}
+
+async function askVersion(command: string, prefix: readonly string[], env: NodeJS.ProcessEnv) {
+  return await getExecOutput(command, [...prefix, 'version'], {
+    env: definedOnly(env),
+    silent: true,
+    ignoreReturnCode: true,
+  });
+}
+
 function missing(): BuildxProblem {
   return new BuildxProblem(
-    'neither `docker buildx` nor `buildx` can be run: install the buildx plugin, 0.16.0 or newer (package docker-buildx-plugin)',
+    'neither `docker buildx` nor `buildx` can be run: install the buildx plugin, 0.16.0 or newer (package docker-buildx-plugin), or have it installed by `buildx-version: latest`',
   );
 }
 

@@ -9,6 +9,8 @@ export interface Plan {
   readonly queueTimeoutMs: number;
   /** How often the work is run again when its builder was lost after the build had begun. */
   readonly lostBuilderRetries: number;
+  /** Which buildx to install: `v0.36.1` or `latest`; undefined: the one that is there. */
+  readonly buildxVersion: string | undefined;
   readonly work: Work;
 }
 
