@@ -46,9 +46,11 @@ export async function bundle(folder: string): Promise<void> {
     ...options,
     entryPoints: ENTRIES.map((name) => `src/${name}.ts`),
     // @actions/core carries a whole HTTP client for OIDC tokens, which are never asked for here: 400 kB and 40 ms a start.
+    // What else takes long to load is loaded when it is needed.
     alias: {
       '@actions/http-client/lib/auth': './scripts/no-http-client.ts',
       '@actions/http-client': './scripts/no-http-client.ts',
+      crypto: './scripts/late-crypto.ts',
     },
   });
   await build({ ...options, entryPoints: LATE_ENTRIES.map((name) => `src/${name}.ts`) });

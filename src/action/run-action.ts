@@ -1,5 +1,4 @@
-import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as core from '@actions/core';
@@ -91,8 +90,11 @@ async function publish(report: Report, result: SessionResult, env: NodeJS.Proces
     `${report.outcome}: queued ${formatDuration(report.queue_ms)}, built ${formatDuration(report.build_ms)}, builders used: ${result.runs}`,
   );
   try {
-    const name = `buildkit-pool-report-${randomBytes(6).toString('hex')}.json`;
-    const path = join(env['RUNNER_TEMP'] || tmpdir(), name);
+    // A folder of its own: mkdtemp finds a name that no other step of the job has.
+    const path = join(
+      await mkdtemp(join(env['RUNNER_TEMP'] || tmpdir(), 'buildkit-pool-report-')),
+      'report.json',
+    );
     await writeFile(path, `${JSON.stringify(report, undefined, 2)}\n`);
     core.setOutput('report', path);
     if (env['GITHUB_STEP_SUMMARY']) {
