@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { addBurstCommand } from './burst/command.ts';
+import { addGatherCommand } from './burst/gather-command.ts';
 import { addUpCommand } from './local/command.ts';
 
 const EXIT_FAILURE = 1;
@@ -15,6 +16,7 @@ const program = new Command('buildkit-pool')
   .showHelpAfterError(false);
 addUpCommand(program);
 addBurstCommand(program, actionFolder());
+addGatherCommand(program);
 
 try {
   await program.parseAsync();
