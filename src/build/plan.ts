@@ -10,6 +10,8 @@ export interface Plan {
   /** How often the work is run again when its builder was lost after the build had begun. */
   readonly lostBuilderRetries: number;
   readonly work: Work;
+  /** What a person should know of the inputs, although it keeps nothing from being done. */
+  readonly warnings: readonly string[];
 }
 
 /** As Docker names platforms. */
