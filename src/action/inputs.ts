@@ -15,7 +15,7 @@ export function readPlan(source: InputSource): Plan {
   const problems = new Problems();
   for (const name of Object.keys(INPUTS)) {
     // Neither an argument nor a path can hold one.
-    if (source.read(name).includes('\0')) problems.add(name, source.read(name), 'remove the NUL character');
+    if (source.readWhole(name).includes('\0')) problems.addSecret(name, 'remove the NUL character');
   }
   const arch = readArch(source, problems);
   const endpoint = readEndpoint(source, arch, problems);
@@ -33,5 +33,13 @@ export function readPlan(source: InputSource): Plan {
   ) {
     throw new InputProblems(problems.found);
   }
-  return { arch, endpoint, queueTimeoutMs, lostBuilderRetries, buildxVersion, work };
+  return {
+    arch,
+    endpoint,
+    queueTimeoutMs,
+    lostBuilderRetries,
+    buildxVersion,
+    work,
+    warnings: problems.warnings,
+  };
 }

@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as core from '@actions/core';
 import { findBuildx, type WantedBuildx } from '../build/buildx.ts';
+import { fitMetadata } from '../build/image-result.ts';
 import type { Plan } from '../build/plan.ts';
 import { runSession, type SessionResult } from '../build/session.ts';
+import { secretValues } from '../build/work.ts';
 import { identify, type ProcessIdentity } from '../process-identity.ts';
 import { makeReport } from '../report/build-report.ts';
 import type { Report } from '../report/report.ts';
@@ -22,9 +24,13 @@ import { STATE_FOLDER, STATE_PROCESSES } from './state.ts';
 export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<string | undefined> {
   const plan = readPlan({
     read: (name) => core.getInput(name),
+    readWhole: (name) => core.getInput(name, { trimWhitespace: false }),
+    env,
     runnerArch: env['RUNNER_ARCH'] ?? process.arch,
     workspace: process.cwd(),
   });
+  for (const value of secretValues(plan.work)) core.setSecret(value);
+  for (const warning of plan.warnings) core.warning(warning);
 
   // Installed before the line is joined: no builder has to wait for a download.
   const wanted = wantedBuildx(plan);
@@ -85,7 +91,13 @@ async function publish(report: Report, result: SessionResult, env: NodeJS.Proces
   core.setOutput('attempts', result.runs);
   core.setOutput('imageid', result.image.imageId);
   core.setOutput('digest', result.image.digest);
-  core.setOutput('metadata', result.image.metadata);
+  const metadata = fitMetadata(result.image.metadata);
+  core.setOutput('metadata', metadata);
+  if (metadata.length < result.image.metadata.length) {
+    core.warning(
+      `the metadata has ${result.image.metadata.length} characters, more than an output holds: ${metadata === '' ? 'it is left out' : 'provenance is left out of it'}`,
+    );
+  }
   core.info(
     `${report.outcome}: queued ${formatDuration(report.queue_ms)}, built ${formatDuration(report.build_ms)}, builders used: ${result.runs}`,
   );

@@ -14,6 +14,8 @@ export interface Buildx {
    * core, which a build need not wait for: it has printed nothing yet when an old buildx is found out.
    */
   readonly accept: () => Promise<void>;
+  /** The same, and tells it; undefined where buildx can't. */
+  readonly version: () => Promise<string | undefined>;
 }
 
 /** No buildx, or none that can share a pool. `message` names the remedy. */
@@ -80,19 +82,19 @@ async function findPresent(env: NodeJS.ProcessEnv): Promise<Buildx> {
 }
 
 function called(command: string, prefix: readonly string[], env: NodeJS.ProcessEnv): Buildx {
-  let accepted: Promise<void> | undefined;
-  const accept = () => {
+  let accepted: Promise<string | undefined> | undefined;
+  const version = () => {
     accepted ??= checkVersion(command, prefix, env);
     return accepted;
   };
-  return { command, prefix, accept };
+  return { command, prefix, version, accept: () => version().then(() => undefined) };
 }
 
 async function checkVersion(
   command: string,
   prefix: readonly string[],
   env: NodeJS.ProcessEnv,
-): Promise<void> {
+): Promise<string | undefined> {
   const { exitCode, stdout } = await askVersion(command, prefix, env);
   if (exitCode !== 0) throw missing();
   const version = readVersion(stdout);
@@ -101,6 +103,7 @@ async function checkVersion(
       `docker buildx is ${version}, which deadlocks on builders that take one build at a time: install 0.16.0 or newer, or name one in \`buildx-version\``,
     );
   }
+  return version;
 }
 
 /** As tags of releases are written; undefined when it can't be run. */

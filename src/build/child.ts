@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type { Readable } from 'node:stream';
 
 /** How a child ended: by its own exit code, or by a signal. */
 export interface ChildEnd {
@@ -7,6 +8,8 @@ export interface ChildEnd {
   readonly signal: NodeJS.Signals | null;
   /** The end of what it wrote to stderr, at most `TAIL_BYTES`; empty when stderr was not carried. */
   readonly tail: string;
+  /** The beginning of what it wrote to stdout, at most `HEAD_BYTES`; empty when stdout was not carried. */
+  readonly head: string;
 }
 
 export interface ChildOptions {
@@ -14,10 +17,14 @@ export interface ChildOptions {
   readonly cwd: string;
   /** Keeps the end of stderr besides passing it on. Otherwise it goes straight to ours. */
   readonly keepTail: boolean;
+  /** Keeps the beginning of stdout besides passing it on. Otherwise it goes straight to ours. */
+  readonly keepHead?: boolean;
 }
 
 /** BuildKit's last message fits; a 200 kB line costs no more than this. */
 const TAIL_BYTES = 8 * 1024;
+/** The results of checks of many targets. */
+const HEAD_BYTES = 1024 * 1024;
 /** Background processes may hold a pipe open long after the child is gone. */
 const DRAIN_MS = 2_000;
 /** From SIGTERM to SIGKILL. With the pool connection closed there is nothing left to do but to clean up. */
@@ -48,7 +55,11 @@ export class Child {
       cwd: options.cwd,
       env: options.env,
       detached: true,
-      stdio: ['ignore', 'inherit', options.keepTail ? 'pipe' : 'inherit'],
+      stdio: [
+        'ignore',
+        options.keepHead === true ? 'pipe' : 'inherit',
+        options.keepTail ? 'pipe' : 'inherit',
+      ],
     });
     await once(child, 'spawn');
     if (child.pid === undefined) throw new Error(`${command} was started without a process id`);
@@ -86,12 +97,12 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): void {
 
 async function watch(child: ChildProcess): Promise<ChildEnd> {
   let tail: Buffer = Buffer.alloc(0);
-  child.stderr?.on('data', (chunk: Buffer) => {
-    if (!process.stderr.write(chunk)) {
-      child.stderr?.pause();
-      process.stderr.once('drain', () => child.stderr?.resume());
-    }
+  let head: Buffer = Buffer.alloc(0);
+  passOn(child.stderr, process.stderr, (chunk) => {
     tail = Buffer.concat([tail, chunk]).subarray(-TAIL_BYTES);
+  });
+  passOn(child.stdout, process.stdout, (chunk) => {
+    if (head.length < HEAD_BYTES) head = Buffer.concat([head, chunk]).subarray(0, HEAD_BYTES);
   });
   const closed = once(child, 'close');
   const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
@@ -99,7 +110,19 @@ async function watch(child: ChildProcess): Promise<ChildEnd> {
   await Promise.race([closed, timeout(DRAIN_MS, drained.signal)]);
   drained.abort();
   child.stderr?.destroy();
-  return { code, signal, tail: tail.toString('utf8') };
+  child.stdout?.destroy();
+  return { code, signal, tail: tail.toString('utf8'), head: head.toString('utf8') };
+}
+
+/** Writes what comes on to one of our own streams, no faster than that takes it. */
+function passOn(from: Readable | null, to: NodeJS.WriteStream, see: (chunk: Buffer) => void): void {
+  from?.on('data', (chunk: Buffer) => {
+    if (!to.write(chunk)) {
+      from.pause();
+      to.once('drain', () => from.resume());
+    }
+    see(chunk);
+  });
 }
 
 function timeout(ms: number, signal: AbortSignal): Promise<void> {

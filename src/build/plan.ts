@@ -12,6 +12,8 @@ export interface Plan {
   /** Which buildx to install: `v0.36.1` or `latest`; undefined: the one that is there. */
   readonly buildxVersion: string | undefined;
   readonly work: Work;
+  /** What a person should know of the inputs, although it keeps nothing from being done. */
+  readonly warnings: readonly string[];
 }
 
 /** As Docker names platforms. */

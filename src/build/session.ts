@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Attachment, type Gateway, openGateway } from '../gateway/gateway.ts';
 import type { PoolEnd } from '../gateway/pool-end.ts';
@@ -7,11 +6,16 @@ import { DIAL_BACKOFF, delayMs } from '../queue/backoff.ts';
 import { LineFailure } from '../queue/failure.ts';
 import { type Grant, type LineStep, waitInLine } from '../queue/line.ts';
 import type { Attempt, Outcome } from '../report/report.ts';
-import { buildArguments } from './arguments.ts';
+import { BakeProblem } from './bake-definition.ts';
+import { BakeFiles } from './bake-reading.ts';
 import { type Buildx, writeBuilder } from './buildx.ts';
+import { describeCheck } from './check-result.ts';
 import { Child, type ChildEnd } from './child.ts';
+import { type ImageResult, NO_IMAGE, readImage } from './image-result.ts';
 import type { Plan } from './plan.ts';
 import { judge, type Verdict } from './verdict.ts';
+import type { BakeWork, BuildWork } from './work.ts';
+import { needsSeveralClients, workCommand } from './work-command.ts';
 
 export interface SessionWorld {
   readonly env: NodeJS.ProcessEnv;
@@ -48,15 +52,7 @@ export interface SessionResult {
   readonly image: ImageResult;
 }
 
-/** What buildx wrote about the image; empty where there is nothing to tell. */
-export interface ImageResult {
-  readonly imageId: string;
-  readonly digest: string;
-  readonly metadata: string;
-}
-
 const MAX_STEPS = 1_000;
-const NO_IMAGE: ImageResult = { imageId: '', digest: '', metadata: '' };
 /** A builder that was ours for so long was no builder that keeps crashing. */
 const LASTING_MS = 10_000;
 /** How often a script without a builder is looked at for a client that wants one. */
@@ -73,9 +69,10 @@ export async function runSession(plan: Plan, world: SessionWorld): Promise<Sessi
   let lostInARow = 0;
   const over = new AbortController();
   const refused = refuseOldBuildx(world, over.signal);
+  const bakeFiles = new BakeFiles(plan.work, world.cwd);
   try {
     for (;;) {
-      const end = await runOnce(plan, world, story, refused);
+      const end = await runOnce(plan, world, story, bakeFiles, refused);
       if (world.signal.aborted) throw cancelled();
       switch (end.verdict) {
         case 'succeeded':
@@ -100,6 +97,7 @@ export async function runSession(plan: Plan, world: SessionWorld): Promise<Sessi
       const outcome = error.code === 'queue-timeout' ? 'queue-timeout' : 'unreachable';
       return story.finish(outcome, undefined, error.message, NO_IMAGE);
     }
+    if (error instanceof BakeProblem) return story.finish('failed', undefined, error.message, NO_IMAGE);
     throw error;
   } finally {
     over.abort();
@@ -118,10 +116,11 @@ async function runOnce(
   plan: Plan,
   world: SessionWorld,
   story: Story,
+  bakeFiles: BakeFiles,
   refused: Promise<never>,
 ): Promise<RunEnd> {
   const builder = `pool-${story.nextNumber()}`;
-  const { grant, buildx, gateway } = await joinAndPrepare(plan, world, story, builder, refused);
+  const { grant, buildx, gateway } = await joinAndPrepare(plan, world, story, bakeFiles, builder, refused);
   let child: Child | undefined;
   const giveBack = () => {
     // The pool connection goes first, so that the builder is free at once; the child has nobody to talk to then.
@@ -130,28 +129,41 @@ async function runOnce(
     void child?.terminate();
   };
   world.signal.addEventListener('abort', giveBack, { once: true });
+  const over = new AbortController();
   try {
     const attachment = gateway.attach(grant.connection);
     const files = { imageId: join(world.folder, 'iid'), metadata: join(world.folder, 'metadata.json') };
-    const env = {
-      ...withoutInputs(world.env),
-      BUILDX_CONFIG: buildxConfig(world),
-      BUILDX_BUILDER: builder,
-    };
-    if (plan.work.kind === 'build') {
-      const args = [...buildx.prefix, ...buildArguments(plan.work, builder, files)];
-      child = await Child.start(buildx.command, args, { env, cwd: world.cwd, keepTail: true });
-    } else {
+    const env = environment(world, builder);
+    if (plan.work.kind === 'run') {
       const shell = ['--noprofile', '--norc', '-eo', 'pipefail', '-c', plan.work.script];
       child = await Child.start('bash', shell, { env: withoutTokens(env), cwd: world.cwd, keepTail: false });
+    } else {
+      const reading = bakeFiles.readThrough(builder, buildx, env, over.signal);
+      const loss = await Promise.race([reading, attachment.ended]);
+      if (loss !== undefined) {
+        const reason = `the builder went away before the build began (${describeLoss(loss)})`;
+        return { verdict: 'dial-again', exitCode: undefined, reason, image: NO_IMAGE };
+      }
+      const command = workCommand(plan.work, {
+        builder,
+        files,
+        definition: bakeFiles.definition,
+        version: plan.work.kind === 'bake' ? await buildx.version() : undefined,
+      });
+      child = await Child.start(buildx.command, [...buildx.prefix, ...command.args], {
+        env: { ...env, ...command.env },
+        cwd: resolve(world.cwd, command.folder ?? '.'),
+        keepTail: true,
+        keepHead: plan.work.call !== undefined,
+      });
     }
     world.onStep({ kind: 'started', pid: child.pid });
     if (world.signal.aborted) giveBack();
 
     const watching =
-      plan.work.kind === 'build'
-        ? watchBuild(gateway, attachment, child)
-        : watchScript(plan, world, story, gateway, attachment, child);
+      plan.work.kind === 'run'
+        ? watchScript(plan, world, story, gateway, attachment, child)
+        : watchBuild(plan.work, gateway, attachment, child);
     watching.catch(() => {});
     const watched = await Promise.race([watching, refused]);
     // A build that failed at once may have had an old buildx to blame; one that succeeded has shown that it can.
@@ -160,16 +172,22 @@ async function runOnce(
     gateway.close().catch(() => {});
     story.released();
     const image =
-      watched.verdict === 'succeeded' && plan.work.kind === 'build' ? await readImage(files) : NO_IMAGE;
+      watched.verdict === 'succeeded' && plan.work.kind !== 'run' ? await readImage(files) : NO_IMAGE;
     return { ...watched, image };
   } catch (error) {
     giveBack();
     await child?.terminate();
     throw error;
   } finally {
+    over.abort();
     world.signal.removeEventListener('abort', giveBack);
     await gateway.close();
   }
+}
+
+/** What buildx and scripts run in. */
+function environment(world: SessionWorld, builder: string): NodeJS.ProcessEnv {
+  return { ...withoutInputs(world.env), BUILDX_CONFIG: buildxConfig(world), BUILDX_BUILDER: builder };
 }
 
 function buildxConfig(world: SessionWorld): string {
@@ -181,19 +199,22 @@ async function joinAndPrepare(
   plan: Plan,
   world: SessionWorld,
   story: Story,
+  bakeFiles: BakeFiles,
   builder: string,
   refused: Promise<never>,
 ) {
   const ended = new AbortController();
-  const waiting = wait(plan, world, story, AbortSignal.any([world.signal, ended.signal]));
+  const signal = AbortSignal.any([world.signal, ended.signal]);
+  const waiting = wait(plan, world, story, signal);
   const opening = openBuilder(plan, world, builder);
+  const reading = bakeFiles.readHere(world.buildx, environment(world, builder), signal);
   try {
-    const ready = Promise.all([waiting, opening, world.buildx]);
+    const ready = Promise.all([waiting, opening, world.buildx, reading]);
     const [grant, gateway, buildx] = await Promise.race([ready, refused]);
     return { grant, gateway, buildx };
   } catch (error) {
     ended.abort();
-    const [grant, gateway] = await Promise.allSettled([waiting, opening]);
+    const [grant, gateway] = await Promise.allSettled([waiting, opening, reading]);
     if (grant.status === 'fulfilled') grant.value.connection.socket.destroy();
     if (gateway.status === 'fulfilled') await gateway.value.close();
     throw error;
@@ -202,7 +223,7 @@ async function joinAndPrepare(
 
 /** The gateway, and a builder of buildx's that leads to it. */
 async function openBuilder(plan: Plan, world: SessionWorld, builder: string): Promise<Gateway> {
-  const carry = plan.work.kind === 'build' ? 'splice' : 'multiplex';
+  const carry = needsSeveralClients(plan.work) ? 'multiplex' : 'splice';
   const gateway = await openGateway({ folder: world.folder, carry });
   try {
     await writeBuilder(buildxConfig(world), builder, gateway.address);
@@ -255,6 +276,7 @@ async function wait(plan: Plan, world: SessionWorld, story: Story, signal: Abort
 
 /** buildx on a spliced connection: whichever ends first, the program or the connection, tells the story. */
 async function watchBuild(
+  work: BuildWork | BakeWork,
   gateway: Gateway,
   attachment: Attachment,
   child: Child,
@@ -278,7 +300,9 @@ async function watchBuild(
   const end = await child.ended;
   const { goaway, solve } = gateway.view;
   const verdict = judge({ exitCode: end.code, lost: loss !== undefined, goaway, solve });
-  return { verdict, exitCode: end.code ?? undefined, reason: reasonFor(verdict, end, loss) };
+  const found = verdict === 'failed' ? describeCheck(work, end.head) : undefined;
+  const told = found === undefined ? end : { ...end, tail: found };
+  return { verdict, exitCode: end.code ?? undefined, reason: reasonFor(verdict, told, loss) };
 }
 
 /**
@@ -393,26 +417,6 @@ function lastLine(text: string): string {
   return line.length <= 500 ? line : `${line.slice(0, 497)}...`;
 }
 
-async function readImage(files: { imageId: string; metadata: string }): Promise<ImageResult> {
-  const [imageId, metadata] = await Promise.all([readOptional(files.imageId), readOptional(files.metadata)]);
-  return { imageId: imageId.trim(), digest: readDigest(metadata), metadata: metadata.trim() };
-}
-
-function readDigest(metadata: string): string {
-  if (metadata === '') return '';
-  const digest: unknown = (JSON.parse(metadata) as Record<string, unknown>)['containerimage.digest'];
-  return typeof digest === 'string' ? digest : '';
-}
-
-async function readOptional(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-    throw error;
-  }
-}
-
 /** The Action's own inputs are nobody's business further down. */
 function withoutInputs(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(INPUT|STATE)_/.test(name)));
@@ -436,6 +440,10 @@ function aborted(signal: AbortSignal): Promise<undefined> {
     if (signal.aborted) resolve(undefined);
     else signal.addEventListener('abort', () => resolve(undefined), { once: true });
   });
+}
+
+function describeExit(exitCode: number | undefined): string {
+  return exitCode === undefined ? 'failed before the build began' : `failed with exit code ${exitCode}`;
 }
 
 /** The course of a session, written down as it happens. */
@@ -508,11 +516,7 @@ class Story {
     const granted = this.#grantedAtMs;
     if (granted !== undefined) this.#releasedAtMs ??= nowMs;
     // The last line of a log may say what a masked log would not: it is no part of the report.
-    this.#add(
-      'done',
-      nowMs,
-      outcome === 'failed' ? `failed with exit code ${exitCode}` : (reason ?? outcome),
-    );
+    this.#add('done', nowMs, outcome === 'failed' ? describeExit(exitCode) : (reason ?? outcome));
     const joinedAtMs = this.joinedAtMs ?? this.#startedAtMs;
     if (this.#waitingSinceMs !== undefined) this.#waitedMs += nowMs - this.#waitingSinceMs;
     return {

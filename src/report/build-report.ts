@@ -7,7 +7,7 @@ export function makeReport(plan: Plan, result: SessionResult): Report {
   return {
     schema: 'buildkit-pool/report/v1',
     arch: plan.arch,
-    platforms: plan.work.kind === 'build' ? plan.work.platforms : [],
+    platforms: plan.work.platforms,
     outcome: result.outcome,
     joined_at: iso(result.joinedAtMs),
     granted_at: result.grantedAtMs === undefined ? null : iso(result.grantedAtMs),

@@ -12,6 +12,10 @@ export type InputTable = Readonly<Record<string, InputEntry>>;
 export interface InputSource {
   /** The trimmed text of an input; empty when it was not given. */
   readonly read: (name: string) => string;
+  /** The same with the white space around it. */
+  readonly readWhole: (name: string) => string;
+  /** The variables that the runner and docker's own Actions give a meaning to. */
+  readonly env: NodeJS.ProcessEnv;
   /** RUNNER_ARCH, or the process's own architecture. */
   readonly runnerArch: string;
   /** The folder that relative paths start from. */
@@ -33,6 +37,8 @@ export class InputProblems extends Error {
 
 export class Problems {
   readonly found: string[] = [];
+  /** What a person should know, although it keeps nothing from being done. */
+  readonly warnings: string[] = [];
 
   add(input: string, value: string, what: string): undefined {
     this.found.push(
@@ -43,6 +49,16 @@ export class Problems {
 
   addPlain(text: string): undefined {
     this.found.push(text);
+    return undefined;
+  }
+
+  /** For an input that may hold a secret: its value is not told. */
+  addSecret(input: string, what: string): undefined {
+    return this.addPlain(`\`${input}\`: ${what}`);
+  }
+
+  warn(text: string): undefined {
+    this.warnings.push(text);
     return undefined;
   }
 }

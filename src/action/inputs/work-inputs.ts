@@ -1,169 +1,107 @@
-/** The inputs that say what to do with a builder. */
-import { type Stats, statSync } from 'node:fs';
-import { resolve } from 'node:path';
+/** The inputs that say what to do with a builder, and which mode they choose. */
 import type { Work } from '../../build/work.ts';
+import { readGitHubFacts } from '../github-facts.ts';
+import { BAKE_INPUTS, readBake } from './bake-inputs.ts';
+import { BUILD_INPUTS, readBuild } from './build-inputs.ts';
+import { InputReader } from './reader.ts';
 import type { InputSource, InputTable, Problems } from './source.ts';
 
-export const WORK_INPUTS = {
-  context: {
-    description: 'Folder or Git URL to build',
+/** Inputs that a build and a bake have in common. */
+const SHARED_INPUTS = {
+  allow: {
+    description: 'Entitlements that the build may use, such as network.host, separated by commas or lines',
   },
-  file: {
-    description: 'Path of the Dockerfile, from the workspace',
-  },
-  tags: {
-    description: 'Names of the image, separated by commas or lines',
-  },
-  'build-args': {
-    description: 'Build arguments, one `NAME=value` a line',
-  },
-  target: {
-    description: 'Stage to build',
-  },
-  outputs: {
-    description: 'Where the result goes, one a line, as `docker buildx build --output` takes it',
-  },
-  push: {
-    description: 'Push the image to its registry (true or false)',
+  call: {
+    description: 'What to do instead of building: check, outline or targets; a check with warnings fails',
   },
   load: {
     description: 'Load the image into the local engine (true or false)',
   },
-  platforms: {
-    description: 'Platforms to build for, separated by commas or lines',
-  },
   'no-cache': {
     description: 'Build every step anew (true or false)',
   },
+  provenance: {
+    description:
+      'Provenance of the image: true, false, or attributes such as mode=max; by default mode=max, in a private repository mode=min,inline-only=true',
+  },
+  pull: {
+    description: 'Ask registries for newer base images (true or false)',
+  },
+  push: {
+    description: 'Push the image to its registry (true or false)',
+  },
+  sbom: {
+    description: 'List the software in the image: true, false, or attributes such as generator=image',
+  },
+} as const satisfies InputTable;
+
+/** Inputs that go with any mode and choose none. */
+const ACCOMPANYING_INPUTS = {
+  builder: {
+    description: 'Has no effect, as the builder is one of the pool; accepted from docker/build-push-action',
+  },
+  'github-token': {
+    description: "Token that reads the job's own repository where it is the context, or the bake definition",
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: the runner fills it in.
+    default: '${{ github.token }}',
+  },
+  platforms: {
+    description: 'Platforms to build for, separated by commas or lines',
+  },
+} as const satisfies InputTable;
+
+const RUN_INPUTS = {
   run: {
     description:
       'Script to run by bash instead of building, with BUILDX_BUILDER set and a builder already ours',
   },
 } as const satisfies InputTable;
 
-type InputName = keyof typeof WORK_INPUTS;
+export const WORK_INPUTS = {
+  ...BUILD_INPUTS,
+  ...BAKE_INPUTS,
+  ...SHARED_INPUTS,
+  ...ACCOMPANYING_INPUTS,
+  ...RUN_INPUTS,
+} as const satisfies InputTable;
 
-/** The inputs that only a build has; any of them chooses build mode. */
-const BUILD_INPUTS = (Object.keys(WORK_INPUTS) as InputName[]).filter((name) => name !== 'run');
-
+/** The mode is the one whose inputs are given; inputs of two modes contradict each other. */
 export function readWork(source: InputSource, problems: Problems): Work | undefined {
-  const script = source.read('run');
-  const given = BUILD_INPUTS.filter((name) => source.read(name) !== '');
-  if (script !== '') {
-    if (given.length > 0) {
-      const names = given.map((name) => `\`${name}\``).join(', ');
-      return problems.addPlain(
-        `\`run\` is given together with ${names}: a step either runs a script or builds; use two steps`,
-      );
-    }
-    return { kind: 'run', script };
-  }
-  if (given.length === 0) {
+  const given = (table: InputTable) => Object.keys(table).filter((name) => source.read(name) !== '');
+  const run = given(RUN_INPUTS);
+  const build = given(BUILD_INPUTS);
+  const bake = given(BAKE_INPUTS);
+  const shared = given(SHARED_INPUTS);
+  if (run.length > 0) {
+    const others = [...build, ...bake, ...shared];
+    if (others.length === 0) return readRun(source, problems);
     return problems.addPlain(
-      'neither `context` nor `run` is given: give `context` (a folder or Git URL) to build an image, or `run` to run a script with a builder',
+      `\`run\` is given together with ${quote(others)}: a step either runs a script or builds; use two steps`,
     );
   }
-  return readBuild(source, problems);
-}
-
-function readBuild(source: InputSource, problems: Problems): Work {
-  const optional = (name: InputName) => source.read(name) || undefined;
-  const context = source.read('context');
-  const tags = readList(source.read('tags'));
-  const outputs = readLines(source.read('outputs'));
-  const platforms = readList(source.read('platforms'));
-  const push = readFlag(source, 'push', problems);
-  const load = readFlag(source, 'load', problems);
-  const noCache = readFlag(source, 'no-cache', problems);
-
-  if (context === '') {
-    problems.add('context', context, 'give the folder (or Git URL) to build, for instance .');
-  } else if (!isRemote(context) && !isFolder(resolve(source.workspace, context))) {
-    problems.add('context', context, `no such folder in ${source.workspace}; is a checkout step missing?`);
-  }
-  const file = optional('file');
-  if (file !== undefined && !isRemote(context) && !isFile(resolve(source.workspace, file))) {
-    problems.add(
-      'file',
-      file,
-      `no such file in ${source.workspace}; the path starts from there, not from the context`,
+  if (build.length > 0 && bake.length > 0) {
+    return problems.addPlain(
+      `${quote(build)} say how to build one image, and ${quote(bake)} which targets of a bake file to build: a step does one of the two; leave one group out, or use two steps`,
     );
   }
-  if (push && load)
-    problems.add('load', 'true', '`push` is true as well; choose one, or name both with `outputs`');
-  if (push && tags.length === 0 && !outputs.some((output) => output.includes('name='))) {
-    problems.add('push', 'true', 'there is nothing to call the image; give `tags`');
+  if (source.read('builder') !== '') {
+    problems.warn(
+      `\`builder\` is ${JSON.stringify(source.read('builder'))} and has no effect: the work is done on a builder of the pool`,
+    );
   }
-  if (load && platforms.length > 1) {
-    problems.add('load', 'true', 'an engine loads one platform; give one in `platforms`, or use `push`');
-  }
-  const exports = outputs.filter(
-    (output) => !output.includes('type=image') && !output.includes('type=registry'),
-  );
-  if (load && outputs.length > 0)
-    problems.add('load', 'true', '`outputs` says where the result goes; leave one of them out');
-  if (push && exports.length > 0)
-    problems.add('push', 'true', '`outputs` sends the result elsewhere; leave one of them out');
-
-  return {
-    kind: 'build',
-    context,
-    file,
-    tags,
-    buildArgs: readLines(source.read('build-args')),
-    target: optional('target'),
-    outputs,
-    push,
-    load,
-    platforms,
-    noCache,
-  };
-}
-
-/** Lines and commas both separate. */
-function readList(text: string): string[] {
-  return readLines(text).flatMap((line) =>
-    line
-      .split(',')
-      .map((item) => item.trim())
-      .filter((item) => item !== ''),
+  const facts = readGitHubFacts(source.env);
+  if (bake.length > 0) return readBake(source, facts, problems);
+  if (build.length > 0 || shared.length > 0) return readBuild(source, facts, problems);
+  return problems.addPlain(
+    'nothing to do: give `context` (a folder or Git URL) to build an image, `files` or `targets` to build targets of a bake file, or `run` to run a script with a builder',
   );
 }
 
-/** Only lines separate: commas belong to the value. */
-function readLines(text: string): string[] {
-  return text
-    .split(/\r?\n/)
-    .map((line) => line.trim())
-    .filter((line) => line !== '');
+function readRun(source: InputSource, problems: Problems): Work {
+  const platforms = new InputReader(source, problems).list('platforms');
+  return { kind: 'run', script: source.read('run'), platforms };
 }
 
-/** YAML 1.2's core schema, which is what @actions/core reads too. */
-function readFlag(source: InputSource, name: InputName, problems: Problems): boolean {
-  const text = source.read(name);
-  if (text === '') return false;
-  if (/^(true|True|TRUE)$/.test(text)) return true;
-  if (!/^(false|False|FALSE)$/.test(text)) problems.add(name, text, 'write true or false');
-  return false;
-}
-
-function isRemote(context: string): boolean {
-  return /^(https?:\/\/|git:\/\/|ssh:\/\/|git@|github\.com\/)/.test(context);
-}
-
-function isFolder(path: string): boolean {
-  return lookAt(path)?.isDirectory() ?? false;
-}
-
-function isFile(path: string): boolean {
-  return lookAt(path)?.isFile() ?? false;
-}
-
-function lookAt(path: string): Stats | undefined {
-  try {
-    return statSync(path);
-  } catch {
-    // Missing, behind a file, too long, not ours to see: no path to build from.
-    return undefined;
-  }
+function quote(names: readonly string[]): string {
+  return names.map((name) => `\`${name}\``).join(', ');
 }

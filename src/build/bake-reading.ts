@@ -1,0 +1,73 @@
+import { execFile } from 'node:child_process';
+import { resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { printCommand } from './bake-arguments.ts';
+import { type BakeDefinition, BakeProblem, parseDefinition } from './bake-definition.ts';
+import type { Buildx } from './buildx.ts';
+import type { BakeSource, Work } from './work.ts';
+import { needsDefinition } from './work-command.ts';
+
+/** What the bake files come to, by buildx itself; read once for a session, and only where the work needs it. */
+export class BakeFiles {
+  readonly #work: Work;
+  readonly #cwd: string;
+  #definition: BakeDefinition | undefined;
+
+  /** `cwd`: the workspace. */
+  constructor(work: Work, cwd: string) {
+    this.#work = work;
+    this.#cwd = cwd;
+  }
+
+  /** Undefined until it has been read, and where nobody needs it. */
+  get definition(): BakeDefinition | undefined {
+    return this.#definition;
+  }
+
+  /** Files on this machine, which need no builder. Rejects with a `BakeProblem`, or when the signal comes. */
+  async readHere(buildx: Promise<Buildx>, env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<void> {
+    if (this.#isFrom('folder')) await this.#read(await buildx, '', env, signal);
+  }
+
+  /** Files of a repository, which the builder fetches. Rejects with a `BakeProblem`, or when the signal comes. */
+  async readThrough(
+    builder: string,
+    buildx: Buildx,
+    env: NodeJS.ProcessEnv,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (this.#isFrom('remote')) await this.#read(buildx, builder, env, signal);
+  }
+
+  #isFrom(kind: BakeSource['kind']): boolean {
+    return this.#definition === undefined && needsDefinition(this.#work) && this.#work.source.kind === kind;
+  }
+
+  async #read(buildx: Buildx, builder: string, env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<void> {
+    if (this.#work.kind !== 'bake') return;
+    const command = printCommand(this.#work, { builder, version: await buildx.version() });
+    const running = promisify(execFile)(buildx.command, [...buildx.prefix, ...command.args], {
+      cwd: resolve(this.#cwd, command.folder ?? '.'),
+      env: { ...env, ...command.env },
+      maxBuffer: MAX_DEFINITION_BYTES,
+      signal,
+    });
+    // A bake file read from stdin has nobody to write it.
+    running.child.stdin?.end();
+    try {
+      this.#definition = parseDefinition((await running).stdout);
+    } catch (error) {
+      if (signal.aborted || error instanceof BakeProblem) throw error;
+      throw new BakeProblem(`has no readable bake definition: ${lastLineOf(error)}`);
+    }
+  }
+}
+
+/** A definition of thousands of targets has a few MB. */
+const MAX_DEFINITION_BYTES = 64 * 1024 * 1024;
+
+function lastLineOf(error: unknown): string {
+  const said = (error as { readonly stderr?: unknown }).stderr;
+  const text = typeof said === 'string' && said.trim() !== '' ? said : String(error);
+  return text.trim().split('\n').at(-1)?.trim() ?? '';
+}
