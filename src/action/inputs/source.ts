@@ -16,6 +16,8 @@ export interface InputSource {
   readonly runnerArch: string;
   /** The folder that relative paths start from. */
   readonly workspace: string;
+  /** The variables that other tools' users have: BUILDKIT_HOST, BUILDER_NODE_0_AUTH_TLS_*. */
+  readonly env?: NodeJS.ProcessEnv;
 }
 
 /** Everything that is wrong with the inputs, in one message. */
