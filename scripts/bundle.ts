@@ -1,5 +1,5 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join, relative } from 'node:path';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
 
 /** The entries of src/ that are shipped, one file each. */
@@ -9,14 +9,21 @@ const ENTRIES = ['main', 'post', 'cli'] as const;
  * What few runs need and would cost all of them: imported dynamically in src/, a file of its own in dist/.
  * Those that speak HTTP bring a client along.
  */
-const LATE_ENTRIES = ['build/buildx-install'] as const;
+const LATE_ENTRIES: Readonly<Record<string, string>> = {
+  'buildx-install': 'src/build/buildx-install.ts',
+  'pool-client': 'src/pool-document/client.ts',
+};
 
 const lateEntries: Plugin = {
   name: 'late-entries',
   setup({ onResolve }) {
-    onResolve({ filter: /^\.{1,2}\/.*\.ts$/ }, ({ kind, path }) => {
+    onResolve({ filter: /^\.{1,2}\/.*\.ts$/ }, ({ kind, path, resolveDir }) => {
       if (kind !== 'dynamic-import') return undefined;
-      return { path: `./${basename(path, '.ts')}.js`, external: true };
+      const source = relative('.', join(resolveDir, path));
+      const name = Object.keys(LATE_ENTRIES).find((entry) => LATE_ENTRIES[entry] === source);
+      if (name === undefined)
+        return { errors: [{ text: `${source} is imported late, but is no late entry` }] };
+      return { path: `./${name}.js`, external: true };
     });
   },
 };
@@ -53,7 +60,7 @@ export async function bundle(folder: string): Promise<void> {
       crypto: './scripts/late-crypto.ts',
     },
   });
-  await build({ ...options, entryPoints: LATE_ENTRIES.map((name) => `src/${name}.ts`) });
+  await build({ ...options, entryPoints: { ...LATE_ENTRIES } });
   const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
   await mkdir(folder, { recursive: true });
   // The bundles are ES modules wherever the folder is copied to.

@@ -1,3 +1,4 @@
+import type { Arch } from '../build/architecture.ts';
 import type { SessionStep } from '../build/session.ts';
 import { formatDuration } from './duration.ts';
 
@@ -11,17 +12,30 @@ export function nextLineInMs(waitedMs: number): number {
 /** How long a place must have been held to be worth a line. */
 const SETTLED_MS = 1_000;
 
+export interface AnnouncerOptions {
+  /** Where each architecture's line is, in the order in which they are joined. */
+  readonly urls: ReadonlyMap<Arch, string>;
+  readonly print: (line: string) => void;
+  /**
+   * Looks at a line, when it is joined and before each sign of life, and resolves with what is to be said of it. Never
+   * rejects, and takes seconds at most; undefined: there is nothing to say.
+   */
+  readonly look?: (arch: Arch) => Promise<string | undefined>;
+}
+
 /** Tells a person where their build stands, in the log, while it waits. */
 export class Announcer {
+  readonly #options: AnnouncerOptions;
   readonly #print: (line: string) => void;
-  readonly #url: string;
   #timer: NodeJS.Timeout | undefined;
   #queuedAtMs: number | undefined;
   #saidFailure = '';
+  /** Goes up with every change, so that a late look says nothing about what is over. */
+  #chapter = 0;
 
-  constructor(url: string, print: (line: string) => void) {
-    this.#url = url;
-    this.#print = print;
+  constructor(options: AnnouncerOptions) {
+    this.#options = options;
+    this.#print = options.print;
   }
 
   tell(step: SessionStep): void {
@@ -30,9 +44,11 @@ export class Announcer {
         this.#queuedAtMs ??= step.atMs;
         if (step.again) {
           // A load balancer without builders accepts and closes at once: that is no place to report.
-          this.#timer = setTimeout(() => this.#settle('back in line, at the same place'), SETTLED_MS);
+          this.#after(SETTLED_MS, () => this.#settle('back in line, at the same place', step.arch));
         } else {
-          this.#settle(`in line at ${this.#url}`);
+          this.#settle(`in line at ${this.#options.urls.get(step.arch)}`, step.arch);
+          // The first look is the one that later ones are measured by.
+          void this.#options.look?.(step.arch);
         }
         return;
       case 'failed':
@@ -46,9 +62,16 @@ export class Announcer {
       case 'granted':
         this.stop();
         this.#queuedAtMs = undefined;
-        this.#print(`a builder is ours after ${formatDuration(step.waitedMs)}`);
+        if (this.#options.urls.size === 1)
+          this.#print(`a builder is ours after ${formatDuration(step.waitedMs)}`);
+        else {
+          const rest = step.last ? '' : '; holding it while the next one is waited for';
+          this.#print(`${step.arch}: a builder is ours after ${formatDuration(step.waitedMs)}${rest}`);
+        }
         return;
       case 'lost':
+        this.stop();
+        this.#queuedAtMs = undefined;
         this.#print(
           step.verdict === 'builder-lost'
             ? `${step.reason}; running the build again on another builder`
@@ -64,23 +87,39 @@ export class Announcer {
   stop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#chapter += 1;
   }
 
-  #settle(line: string): void {
+  #settle(line: string, arch: Arch): void {
     this.#print(line);
     this.#saidFailure = '';
-    this.#schedule();
+    this.#schedule(arch);
   }
 
-  #schedule(): void {
-    this.stop();
+  #schedule(arch: Arch): void {
     const since = this.#queuedAtMs ?? Date.now();
-    this.#timer = setTimeout(
-      () => {
-        this.#print(`queued ${formatDuration(Date.now() - since)}`);
-        this.#schedule();
-      },
-      nextLineInMs(Date.now() - since),
-    );
+    this.#after(nextLineInMs(Date.now() - since), () => {
+      const { look } = this.#options;
+      if (look === undefined) {
+        this.#sign(since, arch, undefined);
+        return;
+      }
+      const chapter = this.#chapter;
+      void look(arch).then((what) => {
+        if (chapter === this.#chapter) this.#sign(since, arch, what);
+      });
+    });
+  }
+
+  /** A sign of life, and the time for the next one. */
+  #sign(since: number, arch: Arch, what: string | undefined): void {
+    const line = `queued ${formatDuration(Date.now() - since)}`;
+    this.#print(what === undefined ? line : `${line} · ${what}`);
+    this.#schedule(arch);
+  }
+
+  #after(ms: number, action: () => void): void {
+    this.stop();
+    this.#timer = setTimeout(action, ms);
   }
 }

@@ -2,8 +2,9 @@
 export const OUTPUTS = {
   'queue-time': 'How long the build waited for a builder, for people',
   'queue-time-ms': 'The same in milliseconds',
+  'queue-times-ms': 'The same for each architecture, JSON: `{"amd64":1200,"arm64":90000}`',
   'build-time-ms': 'From the builder being ours to giving it back, in milliseconds',
-  attempts: 'How many builders the work was run on',
+  attempts: 'How many builders, or sets of builders, the work was run on',
   imageid: 'ID of the image',
   digest: 'Digest of the image',
   metadata: 'Metadata of the build, JSON',

@@ -5,7 +5,8 @@ import * as core from '@actions/core';
 import { findBuildx, type WantedBuildx } from '../build/buildx.ts';
 import { fitMetadata } from '../build/image-result.ts';
 import type { Plan } from '../build/plan.ts';
-import { runSession, type SessionResult } from '../build/session.ts';
+import { runSession } from '../build/session.ts';
+import type { SessionResult } from '../build/story.ts';
 import { secretValues } from '../build/work.ts';
 import { identify, type ProcessIdentity } from '../process-identity.ts';
 import { makeReport } from '../report/build-report.ts';
@@ -13,8 +14,10 @@ import type { Report } from '../report/report.ts';
 import { renderSummary } from '../report/summary.ts';
 import { Announcer } from './announcer.ts';
 import { formatDuration } from './duration.ts';
-import { readPlan } from './inputs.ts';
+import { readDraft } from './inputs.ts';
+import { watchLines } from './line-watch.ts';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
+import { settle } from './settle.ts';
 import { STATE_FOLDER, STATE_PROCESSES } from './state.ts';
 
 /**
@@ -22,22 +25,34 @@ import { STATE_FOLDER, STATE_PROCESSES } from './state.ts';
  * Rejects on bad input before anything is opened, and on a machine that can't build (no buildx, or an old one).
  */
 export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<string | undefined> {
-  const plan = readPlan({
+  const draft = readDraft({
     read: (name) => core.getInput(name),
     readWhole: (name) => core.getInput(name, { trimWhitespace: false }),
-    env,
     runnerArch: env['RUNNER_ARCH'] ?? process.arch,
     workspace: process.cwd(),
+    env,
   });
-  for (const value of secretValues(plan.work)) core.setSecret(value);
-  for (const warning of plan.warnings) core.warning(warning);
+  for (const value of secretValues(draft.work)) core.setSecret(value);
+  for (const warning of draft.warnings) core.warning(warning);
+  // Anywhere else the command that hides the key would show it.
+  if (env['GITHUB_ACTIONS'] === 'true' && draft.tls?.key !== undefined) core.setSecret(draft.tls.key);
+  const plan = await settle(draft, signal, (message) => core.warning(message)).catch((error: unknown) => {
+    if (!signal.aborted) throw error;
+  });
+  if (plan === undefined) return 'cancelled; nothing had been asked for yet';
 
   // Installed before the line is joined: no builder has to wait for a download.
   const wanted = wantedBuildx(plan);
   const installed = wanted === undefined ? undefined : await findBuildx(env, wanted);
   const folder = await makeRunFolder(env);
   const leftBehind = new LeftBehind(folder);
-  const announcer = new Announcer(plan.endpoint.url, (line) => core.info(line));
+  const over = new AbortController();
+  const look = watchLines(plan, AbortSignal.any([signal, over.signal]));
+  const announcer = new Announcer({
+    urls: new Map(plan.nodes.map(({ arch, endpoint }) => [arch, endpoint.url])),
+    print: (line) => core.info(line),
+    ...(look === undefined ? {} : { look }),
+  });
   const buildx = installed === undefined ? findBuildx(env) : Promise.resolve(installed);
   // Awaited in the session, which may end without it.
   buildx.catch(() => {});
@@ -58,6 +73,7 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
     return result.outcome === 'succeeded' ? undefined : describeFailure(result);
   } finally {
     announcer.stop();
+    over.abort();
     await removeRunFolder(folder);
   }
 }
@@ -87,6 +103,8 @@ class LeftBehind {
 async function publish(report: Report, result: SessionResult, env: NodeJS.ProcessEnv): Promise<void> {
   core.setOutput('queue-time', formatDuration(report.queue_ms));
   core.setOutput('queue-time-ms', report.queue_ms);
+  const queueTimes = Object.fromEntries(report.nodes.map(({ arch, queue_ms }) => [arch, queue_ms]));
+  core.setOutput('queue-times-ms', JSON.stringify(queueTimes));
   core.setOutput('build-time-ms', report.build_ms);
   core.setOutput('attempts', result.runs);
   core.setOutput('imageid', result.image.imageId);

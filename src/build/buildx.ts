@@ -3,6 +3,7 @@ import { access, mkdir, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { getExecOutput } from '@actions/exec';
+import { parsePlatform } from './architecture.ts';
 
 /** How to call buildx: as a plugin of the docker command, or on its own. */
 export interface Buildx {
@@ -132,27 +133,49 @@ async function hasProgram(folders: readonly string[], name: string): Promise<boo
   return await Promise.any(found).catch(() => false);
 }
 
+/** One BuildKit that a builder leads to. */
+export interface BuilderNode {
+  /** `unix:///…` */
+  readonly address: string;
+  /** What is built there, chosen by us; empty: whatever its BuildKit says that it can. */
+  readonly platforms: readonly string[];
+}
+
 /**
  * Makes a builder of the remote driver in a BUILDX_CONFIG folder of our own, as `buildx create` would.
  * That command opens a connection to look at a builder whose socket is there, and takes its time; the file is what it
  * leaves behind (measured with 0.16.0 and 0.36.1), and buildx reads the files of its older versions.
  */
-export async function writeBuilder(buildxConfig: string, name: string, address: string): Promise<void> {
-  const node = {
-    Name: `${name}0`,
+export async function writeBuilder(
+  buildxConfig: string,
+  name: string,
+  nodes: readonly BuilderNode[],
+): Promise<void> {
+  const entries = nodes.map(({ address, platforms }, index) => ({
+    Name: `${name}${index}`,
     Endpoint: address,
-    Platforms: null,
+    Platforms: platforms.length === 0 ? null : platforms.flatMap(specOf),
     DriverOpts: null,
     Flags: null,
     Files: null,
-  };
+  }));
   const folder = join(buildxConfig, 'instances');
   await mkdir(folder, { recursive: true, mode: 0o700 });
   await writeFile(
     join(folder, name),
-    JSON.stringify({ Name: name, Driver: 'remote', Nodes: [node], Dynamic: false }),
+    JSON.stringify({ Name: name, Driver: 'remote', Nodes: entries, Dynamic: false }),
     { mode: 0o600 },
   );
+}
+
+/** A platform as the OCI image specification writes it. */
+function specOf(
+  text: string,
+): { readonly architecture: string; readonly os: string; readonly variant?: string }[] {
+  const platform = parsePlatform(text);
+  if (platform === undefined) return [];
+  const { architecture, os, variant } = platform;
+  return [variant === '' ? { architecture, os } : { architecture, os, variant }];
 }
 
 /** The version in `github.com/docker/buildx v0.36.1 5d32ea7`; undefined when there is none. */

@@ -1,20 +1,43 @@
+import type { PoolMetrics, PoolProxies } from '../pool-document/document.ts';
+import type { Backoff } from '../queue/backoff.ts';
 import type { Endpoint } from '../queue/endpoint.ts';
+import type { TlsMaterial } from '../queue/tls.ts';
+import type { Arch } from './architecture.ts';
 import type { Work } from './work.ts';
 
-/** What to do, read once from the inputs and never changed. */
+export type { Arch };
+
+/** What to do, read once from the inputs and the pool document and never changed. */
 export interface Plan {
-  readonly arch: Arch;
-  readonly endpoint: Endpoint;
-  /** How long each wait for a builder may last. */
+  /** The builders that the work needs, in the order in which their places are taken; never empty. */
+  readonly nodes: readonly PlannedNode[];
+  /** How long each search for all of them may last. */
   readonly queueTimeoutMs: number;
-  /** How often the work is run again when its builder was lost after the build had begun. */
+  /** How long one attempt to connect may last. */
+  readonly connectTimeoutMs: number;
+  /** For dialling again. */
+  readonly backoff: Backoff;
+  /** How often the work is run again when a builder was lost after the build had begun. */
   readonly lostBuilderRetries: number;
   /** Which buildx to install: `v0.36.1` or `latest`; undefined: the one that is there. */
   readonly buildxVersion: string | undefined;
+  /** Where the line's length can be read; undefined: nowhere. */
+  readonly metrics: PoolMetrics | undefined;
   readonly work: Work;
   /** What a person should know of the inputs, although it keeps nothing from being done. */
   readonly warnings: readonly string[];
 }
 
-/** As Docker names platforms. */
-export type Arch = 'amd64' | 'arm64';
+/** One line to wait in, and what its builder is for. */
+export interface PlannedNode {
+  readonly arch: Arch;
+  readonly endpoint: Endpoint;
+  /** Those of the platforms asked for that are built here, as they were written; empty: the builder's own. */
+  readonly platforms: readonly string[];
+  /** Undefined: plain TCP. */
+  readonly tls: TlsMaterial | undefined;
+  /** What the line is called in the metrics; undefined: unknown. */
+  readonly proxies: PoolProxies | undefined;
+  /** Builders at most; undefined: unknown. */
+  readonly maxBuilders: number | undefined;
+}

@@ -35,3 +35,13 @@ export function judge(end: AttemptEnd): Verdict {
       return end.lost || end.goaway ? 'builder-lost' : 'failed';
   }
 }
+
+/**
+ * The state of a build that several builders work on, by what each of them was asked and has answered: an error is the
+ * build's answer; as long as one builder owes its answer, so does the build; begun on one is begun.
+ */
+export function combineSolves(states: readonly SolveState[]): SolveState {
+  return (
+    (['answered-error', 'sent', 'answered-ok'] as const).find((state) => states.includes(state)) ?? 'none'
+  );
+}

@@ -131,6 +131,7 @@ function describeBuild(id: string, end: ActionEnd, arch: 'amd64' | 'arm64', endp
     queue_ms: end.endedAtMs - end.startedAtMs,
     build_ms: 0,
     attempts: [],
+    nodes: [],
     builder: endpoint,
     fallback: false,
   };

@@ -2,6 +2,8 @@
  * Why a place in line came to nothing, told by the connection's state.
  * - `refused`, `unreachable`: the pool was not reached; dialled again until the deadline.
  * - `unknown-host`, `not-buildkit`: no later attempt can differ; final at once.
+ * - `tls-untrusted`: the pool's certificate is not the one expected; `tls-refused`: the pool did not take ours, or there
+ *   is no TLS. Final at once.
  * - `no-builder`: the load balancer closed the connection as soon as it was open.
  * - `lost`: the connection ended while waiting in line.
  * - `queue-timeout`: the deadline passed.
@@ -12,6 +14,8 @@ export type LineFailureCode =
   | 'unreachable'
   | 'unknown-host'
   | 'not-buildkit'
+  | 'tls-untrusted'
+  | 'tls-refused'
   | 'no-builder'
   | 'lost'
   | 'queue-timeout'
@@ -40,6 +44,8 @@ const TEMPORARY: Record<LineFailureCode, boolean> = {
   lost: true,
   'unknown-host': false,
   'not-buildkit': false,
+  'tls-untrusted': false,
+  'tls-refused': false,
   'queue-timeout': false,
   cancelled: false,
 };

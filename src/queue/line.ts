@@ -1,17 +1,25 @@
-import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pRetry from 'p-retry';
-import type { PoolConnection } from '../gateway/pool-connection.ts';
-import { DIAL_BACKOFF, delayMs } from './backoff.ts';
+import { type Backoff, DIAL_BACKOFF, delayMs } from './backoff.ts';
+import { dial, type Grant } from './dial.ts';
 import type { Endpoint } from './endpoint.ts';
-import { dialFailure, LineFailure } from './failure.ts';
-import { openingBytes, readGreeting } from './preface.ts';
-import { placeToken } from './token.ts';
+import { LineFailure } from './failure.ts';
+import { Place } from './place.ts';
+import type { TlsMaterial } from './tls.ts';
+
+export type { Grant };
 
 export interface LineOptions {
   readonly endpoint: Endpoint;
   /** When this build joined, ms since the epoch, if it has a place already: it comes back to that one. */
   readonly joinedAtMs?: number | undefined;
+  /** Whether this line has held that place before; when left out, it has if there is one. */
+  readonly rejoins?: boolean | undefined;
+  /** Left out: plain TCP. */
+  readonly tls?: TlsMaterial | undefined;
+  /** How long one attempt to connect may last; 15 s when left out. */
+  readonly connectTimeoutMs?: number | undefined;
+  readonly backoff?: Backoff | undefined;
   /** How long to wait for a builder. The only bound: attempts are not counted. */
   readonly queueTimeoutMs: number;
   /** When that time is over, ms since the epoch, if the search began before now. */
@@ -39,19 +47,8 @@ export type LineStep =
       readonly retryInMs: number;
     };
 
-/** A builder that is ours for as long as the connection stands. */
-export interface Grant {
-  readonly connection: PoolConnection & { readonly socket: Socket };
-  readonly joinedAtMs: number;
-  readonly grantedAtMs: number;
-}
-
 /** One attempt to connect, when nobody answers at all. */
-const CONNECT_TIMEOUT_MS = 15_000;
-/** Silence after which the kernel asks whether the other end is still there. Nothing else is ever sent while waiting. */
-const KEEPALIVE_IDLE_MS = 15_000;
-/** A connection closed within this time of being accepted was never in a line: the load balancer had no builder for it. */
-const NO_BUILDER_WITHIN_MS = 1_000;
+export const CONNECT_TIMEOUT_MS = 15_000;
 
 /**
  * Joins the line, holds the place for as long as it takes, and resolves the moment a builder is ours.
@@ -61,8 +58,8 @@ const NO_BUILDER_WITHIN_MS = 1_000;
  * later attempt could differ.
  */
 export async function waitInLine(options: LineOptions): Promise<Grant> {
-  const { endpoint, onStep = () => {}, random = Math.random } = options;
-  const place = new Place(options.joinedAtMs);
+  const { endpoint, onStep = () => {}, random = Math.random, backoff = DIAL_BACKOFF } = options;
+  const place = new Place(options.joinedAtMs, options.rejoins ?? options.joinedAtMs !== undefined);
   const ended = new AbortController();
   let last: LineFailure | undefined;
   let failuresInARow = 0;
@@ -80,7 +77,15 @@ export async function waitInLine(options: LineOptions): Promise<Grant> {
   if (options.signal.aborted) cancel();
   try {
     const dialOnce = async () => {
-      grant = await dial(endpoint, place, ended.signal, onStep);
+      onStep({ kind: 'dialling', atMs: Date.now() });
+      grant = await dial({
+        endpoint,
+        tls: options.tls,
+        connectTimeoutMs: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
+        place,
+        signal: ended.signal,
+        onQueued: (atMs, again) => onStep({ kind: 'queued', atMs, again }),
+      });
       return grant;
     };
     return await pRetry(dialOnce, {
@@ -95,7 +100,7 @@ export async function waitInLine(options: LineOptions): Promise<Grant> {
         last = error;
         // A place that was held for a while counts as reached: the first step back to it is a quick one.
         failuresInARow = error.code === 'lost' ? 1 : failuresInARow + 1;
-        const retryInMs = delayMs(DIAL_BACKOFF, failuresInARow, random());
+        const retryInMs = delayMs(backoff, failuresInARow, random());
         onStep({ kind: 'failed', atMs: Date.now(), failure: error, retryInMs });
         await sleep(retryInMs, undefined, { signal: ended.signal }).catch(() => {});
       },
@@ -108,137 +113,6 @@ export async function waitInLine(options: LineOptions): Promise<Grant> {
     clearTimeout(deadline);
     options.signal.removeEventListener('abort', cancel);
   }
-}
-
-/** The place in line: fixed by the first answer of the pool, for better or worse, and kept from then on. */
-class Place {
-  /** Whether the load balancer holds the place at this moment. */
-  held = false;
-  everHeld: boolean;
-  #joinedAtMs: number | undefined;
-
-  constructor(joinedAtMs: number | undefined) {
-    this.#joinedAtMs = joinedAtMs;
-    this.everHeld = joinedAtMs !== undefined;
-  }
-
-  /** ms since the epoch. Taken when first asked for: right before the first bytes go out, or when the first dial fails. */
-  joinedAtMs(): number {
-    this.#joinedAtMs ??= Date.now();
-    return this.#joinedAtMs;
-  }
-}
-
-/** One connection, from dialling to the builder's acknowledgement. */
-function dial(
-  endpoint: Endpoint,
-  place: Place,
-  signal: AbortSignal,
-  onStep: (step: LineStep) => void,
-): Promise<Grant> {
-  return new Promise((resolve, reject) => {
-    onStep({ kind: 'dialling', atMs: Date.now() });
-    const socket = connect({ host: endpoint.host, port: endpoint.port, noDelay: true });
-    let connectedAtMs: number | undefined;
-    let received: Buffer = Buffer.alloc(0);
-
-    const connecting = setTimeout(() => {
-      fail(
-        new LineFailure(
-          'unreachable',
-          `${endpoint.url} can't be reached (no answer in ${CONNECT_TIMEOUT_MS / 1000} s)`,
-        ),
-      );
-    }, CONNECT_TIMEOUT_MS);
-    const release = () => {
-      clearTimeout(connecting);
-      signal.removeEventListener('abort', abandon);
-      socket.off('connect', onConnect).off('data', onData).off('error', onError).off('close', onClose);
-      place.held = false;
-    };
-    const fail = (failure: LineFailure) => {
-      release();
-      // A late error of a socket nobody looks at any more must not end the process.
-      socket.on('error', () => {});
-      socket.destroy();
-      place.joinedAtMs();
-      reject(failure);
-    };
-    const abandon = () => fail(signal.reason as LineFailure);
-    const onConnect = () => {
-      clearTimeout(connecting);
-      connectedAtMs = Date.now();
-      socket.setKeepAlive(true, KEEPALIVE_IDLE_MS);
-      socket.write(openingBytes(placeToken(place.joinedAtMs())));
-      place.held = true;
-      onStep({ kind: 'queued', atMs: connectedAtMs, again: place.everHeld });
-      place.everHeld = true;
-    };
-    const onData = (chunk: Buffer) => {
-      received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
-      const greeting = readGreeting(received);
-      switch (greeting.kind) {
-        case 'waiting':
-          return;
-        case 'granted':
-          release();
-          socket.pause();
-          if (greeting.rest.length > 0) socket.unshift(greeting.rest);
-          // Until the gateway listens; a connection that ends meanwhile shows as destroyed there.
-          socket.on('error', () => {});
-          resolve({
-            connection: { socket, preamble: greeting.preamble },
-            joinedAtMs: place.joinedAtMs(),
-            grantedAtMs: Date.now(),
-          });
-          return;
-        case 'going-away':
-          fail(
-            new LineFailure(
-              isBrief(connectedAtMs) ? 'no-builder' : 'lost',
-              `the builder that ${endpoint.url} led to was going away`,
-            ),
-          );
-          return;
-        case 'foreign':
-          fail(
-            new LineFailure(
-              'not-buildkit',
-              `${endpoint.url} is no BuildKit endpoint: it answered "${greeting.beginning}" (is TLS or another service on this port?)`,
-            ),
-          );
-      }
-    };
-    const onError = (error: NodeJS.ErrnoException) => {
-      if (connectedAtMs === undefined) fail(dialFailure(endpoint.url, error));
-      else fail(lostFailure(endpoint, connectedAtMs, error));
-    };
-    const onClose = () => fail(lostFailure(endpoint, connectedAtMs ?? Date.now(), undefined));
-
-    socket.on('connect', onConnect).on('data', onData).on('error', onError).on('close', onClose);
-    signal.addEventListener('abort', abandon, { once: true });
-    if (signal.aborted) abandon();
-  });
-}
-
-function lostFailure(
-  endpoint: Endpoint,
-  connectedAtMs: number,
-  error: NodeJS.ErrnoException | undefined,
-): LineFailure {
-  const how = error === undefined ? 'closed by the other end' : (error.code ?? error.message);
-  const options = error === undefined ? {} : { cause: error };
-  return isBrief(connectedAtMs)
-    ? new LineFailure('no-builder', `${endpoint.url} has no builder yet (${how})`, options)
-    : new LineFailure(
-        'lost',
-        `the connection to ${endpoint.url} was lost while waiting in line (${how})`,
-        options,
-      );
-}
-
-function isBrief(connectedAtMs: number | undefined): boolean {
-  return connectedAtMs === undefined || Date.now() - connectedAtMs < NO_BUILDER_WITHIN_MS;
 }
 
 function deadlineFailure(options: LineOptions, place: Place, last: LineFailure | undefined): LineFailure {

@@ -1,12 +1,12 @@
 import type { Plan } from '../build/plan.ts';
-import type { SessionResult } from '../build/session.ts';
+import type { SessionResult } from '../build/story.ts';
 import type { Report } from './report.ts';
 
 /** The machine-readable report of a session. */
 export function makeReport(plan: Plan, result: SessionResult): Report {
   return {
     schema: 'buildkit-pool/report/v1',
-    arch: plan.arch,
+    arch: plan.nodes[0]?.arch ?? '',
     platforms: plan.work.platforms,
     outcome: result.outcome,
     joined_at: iso(result.joinedAtMs),
@@ -15,7 +15,14 @@ export function makeReport(plan: Plan, result: SessionResult): Report {
     queue_ms: result.queueMs,
     build_ms: result.buildMs,
     attempts: result.timeline,
-    builder: plan.endpoint.url,
+    nodes: result.nodes.map(({ arch, url, joinedAtMs, grantedAtMs, queueMs }) => ({
+      arch,
+      endpoint: url,
+      joined_at: joinedAtMs === undefined ? null : iso(joinedAtMs),
+      granted_at: grantedAtMs === undefined ? null : iso(grantedAtMs),
+      queue_ms: queueMs,
+    })),
+    builder: plan.nodes.map(({ endpoint }) => endpoint.url).join(', '),
     fallback: false,
   };
 }

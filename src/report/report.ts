@@ -1,22 +1,36 @@
 /** `report.json` of one build, version 1. Stable: documented in docs/reports.md. */
 export interface Report {
   readonly schema: 'buildkit-pool/report/v1';
+  /** The builder's; with several, the first one's. */
   readonly arch: string;
   /** As asked for with `platforms`; empty: the builder's own. */
   readonly platforms: readonly string[];
   readonly outcome: Outcome;
   /** ISO 8601 with milliseconds, like every time here. */
   readonly joined_at: string;
-  /** The last builder's; null when none was ever ours. */
+  /** When the last builder, or set of builders, was ours; null when none ever was. */
   readonly granted_at: string | null;
   readonly released_at: string | null;
   /** Joined to first granted, and for each rerun lost to granted again. */
   readonly queue_ms: number;
   readonly build_ms: number;
   readonly attempts: readonly Attempt[];
-  /** How the builder is known to the person: the endpoint that led to it. */
+  /** One for each architecture, in the order in which their places were taken. */
+  readonly nodes: readonly ReportedNode[];
+  /** How the builder is known to the person: the endpoint that led to it; several are separated by commas. */
   readonly builder: string;
   readonly fallback: boolean;
+}
+
+/** The wait for the builder of one architecture. */
+export interface ReportedNode {
+  readonly arch: string;
+  readonly endpoint: string;
+  /** When its line was joined; null: it came to nothing before. The place is the build's own `joined_at` in every line. */
+  readonly joined_at: string | null;
+  /** Until the report's own `granted_at` the builder was held while others were waited for. */
+  readonly granted_at: string | null;
+  readonly queue_ms: number;
 }
 
 export const OUTCOMES = [

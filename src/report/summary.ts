@@ -12,13 +12,15 @@ const WORDS: Record<Outcome, string> = {
 
 /** The job summary of one build, in GitHub's Markdown. */
 export function renderSummary(report: Report, runs: number, reason: string | undefined): string {
+  const several = report.nodes.length > 1;
   const lines = [
     `### Pool build: ${WORDS[report.outcome]}`,
     '',
     '| queued | built | builders used | architecture | pool |',
     '| --- | --- | --- | --- | --- |',
-    `| ${formatDuration(report.queue_ms)} | ${formatDuration(report.build_ms)} | ${runs} | ${report.arch} | \`${report.builder}\` |`,
+    `| ${formatDuration(report.queue_ms)} | ${formatDuration(report.build_ms)} | ${runs} | ${several ? report.nodes.map(({ arch }) => arch).join(', ') : report.arch} | \`${report.builder}\` |`,
     '',
+    ...(several ? waits(report) : []),
   ];
   if (reason !== undefined) lines.push(`> ${escapeMarkdown(reason)}`, '');
   if (runs > 1 || report.attempts.some((attempt) => attempt.reason.includes(':'))) {
@@ -30,6 +32,22 @@ export function renderSummary(report: Report, runs: number, reason: string | und
     lines.push('', '</details>', '');
   }
   return lines.join('\n');
+}
+
+/** Where the time went, line by line. */
+function waits(report: Report): readonly string[] {
+  const held = (from: string | null) =>
+    from === null || report.granted_at === null
+      ? ''
+      : formatDuration(Math.max(Date.parse(report.granted_at) - Date.parse(from), 0));
+  return [
+    '| architecture | queued | held for the others |',
+    '| --- | --- | --- |',
+    ...report.nodes.map(
+      (node) => `| ${node.arch} | ${formatDuration(node.queue_ms)} | ${held(node.granted_at)} |`,
+    ),
+    '',
+  ];
 }
 
 function escapeMarkdown(text: string): string {

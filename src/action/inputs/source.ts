@@ -14,7 +14,7 @@ export interface InputSource {
   readonly read: (name: string) => string;
   /** The same with the white space around it. */
   readonly readWhole: (name: string) => string;
-  /** The variables that the runner and docker's own Actions give a meaning to. */
+  /** The variables that the runner, docker's own Actions and BuildKit's users give a meaning to. */
   readonly env: NodeJS.ProcessEnv;
   /** RUNNER_ARCH, or the process's own architecture. */
   readonly runnerArch: string;

@@ -10,13 +10,16 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
+const arch = 'amd64' as const;
+const urls = new Map([[arch, 'tcp://pool:1']]);
+
 test('a wait shows signs of life, rarer the longer it takes, and ends with how long it was', () => {
   const lines: string[] = [];
-  const announcer = new Announcer('tcp://pool:1', (line) => lines.push(line));
-  announcer.tell({ kind: 'dialling', atMs: 0 });
-  announcer.tell({ kind: 'queued', atMs: 0, again: false });
+  const announcer = new Announcer({ urls, print: (line) => lines.push(line) });
+  announcer.tell({ kind: 'dialling', arch, atMs: 0 });
+  announcer.tell({ kind: 'queued', arch, atMs: 0, again: false });
   vi.advanceTimersByTime(3 * 60_000);
-  announcer.tell({ kind: 'granted', atMs: 180_000, waitedMs: 180_000 });
+  announcer.tell({ kind: 'granted', arch, atMs: 180_000, waitedMs: 180_000, last: true });
   vi.advanceTimersByTime(3_600_000);
   expect(lines).toEqual([
     'in line at tcp://pool:1',
@@ -33,16 +36,22 @@ test('a wait shows signs of life, rarer the longer it takes, and ends with how l
 
 test('the same refusal is said once, however often it is met; the next kind of trouble is said again', () => {
   const lines: string[] = [];
-  const announcer = new Announcer('tcp://pool:1', (line) => lines.push(line));
+  const announcer = new Announcer({ urls, print: (line) => lines.push(line) });
   const failed = (message: string) =>
-    announcer.tell({ kind: 'failed', atMs: 0, failure: new LineFailure('refused', message), retryInMs: 1 });
+    announcer.tell({
+      kind: 'failed',
+      arch,
+      atMs: 0,
+      failure: new LineFailure('refused', message),
+      retryInMs: 1,
+    });
   for (let attempt = 0; attempt < 100; attempt++) failed('refused');
   failed('no route');
   expect(lines).toEqual([
     'refused; dialling again, the place in line is kept',
     'no route; dialling again, the place in line is kept',
   ]);
-  announcer.tell({ kind: 'queued', atMs: 5, again: true });
+  announcer.tell({ kind: 'queued', arch, atMs: 5, again: true });
   expect(lines).toHaveLength(2);
   vi.advanceTimersByTime(1_000);
   expect(lines.at(-1)).toBe('back in line, at the same place');

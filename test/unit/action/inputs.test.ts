@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
-import { INPUTS, type InputName, InputProblems, readPlan } from '../../../src/action/inputs.ts';
+import { INPUTS, type InputName, InputProblems, readDraft } from '../../../src/action/inputs.ts';
 import { buildArguments } from '../../../src/build/arguments.ts';
 
 const workspace = mkdtempSync(join(tmpdir(), 'workspace-'));
@@ -12,7 +12,7 @@ afterAll(() => rmSync(workspace, { recursive: true }));
 
 type Given = Partial<Record<InputName, string>>;
 const plan = (given: Given, runnerArch = 'X64') =>
-  readPlan({ read: (name) => given[name as InputName] ?? '', runnerArch, workspace });
+  readDraft({ read: (name) => given[name as InputName] ?? '', runnerArch, workspace });
 const problemsOf = (given: Given, runnerArch?: string): readonly string[] => {
   try {
     plan(given, runnerArch);
@@ -53,9 +53,9 @@ test('a build takes every input to the argument it stands for, values untouched'
 
 test('defaults: two hours in line, one more run for a lost builder, none for a script', () => {
   expect(plan({ endpoint, context: '.' }, 'ARM64')).toMatchObject({
-    arch: 'arm64',
-    endpoint: { host: 'pool-arm64' },
-    queueTimeoutMs: 7_200_000,
+    runnerArch: 'arm64',
+    pool: { kind: 'endpoint', endpoint: { text: endpoint, from: 'endpoint' } },
+    queueTimeoutMs: undefined,
     lostBuilderRetries: 1,
   });
   expect(plan({ endpoint, run: 'make image' })).toMatchObject({
@@ -86,14 +86,14 @@ describe('bad input', () => {
       'S390X',
     );
     expect(problems.map((problem) => problem.split(':')[0])).toEqual([
-      `the runner's architecture is "S390X"`,
-      '`endpoint` is "tcp',
       '`queue-timeout` is "-5m"',
       '`push` is "yes"',
       '`context` is "nowhere"',
       '`file` is "Dockerfile.none"',
       '`load` is "true"',
       '`lost-builder-retries` is "many"',
+      `the runner's architecture is "S390X"`,
+      '`endpoint` is "tcp',
     ]);
   });
 
@@ -108,7 +108,11 @@ describe('bad input', () => {
       '`push` is true as well',
     ],
     ['push without a name', { endpoint, context: '.', push: 'true' }, 'give `tags`'],
-    ['load of two platforms', { endpoint, context: '.', load: 'true', platforms: 'a,b' }, 'one platform'],
+    [
+      'load of two platforms',
+      { endpoint, context: '.', load: 'true', platforms: 'linux/amd64,linux/arm64' },
+      'one platform',
+    ],
     [
       'push elsewhere',
       { endpoint, context: '.', tags: 'a', push: 'true', outputs: 'type=local,dest=x' },

@@ -28,6 +28,7 @@ function build(
     build_ms: 10_000,
     attempts: [{ phase: 'building', at: at(granted ?? joined), reason: '' }],
     builder: 'tcp://pool:1234',
+    nodes: [],
     fallback: false,
     ...more,
   };

@@ -18,6 +18,7 @@ function build(id: string, joined: number, granted: number, released: number): B
     queue_ms: granted - joined,
     build_ms: released - granted,
     attempts: [],
+    nodes: [],
     builder: 'tcp://127.0.0.1:1234',
     fallback: false,
   };

@@ -1,0 +1,28 @@
+import type { Arch } from '../build/architecture.ts';
+import type { Plan } from '../build/plan.ts';
+import { describeLine, LinePosition } from '../pool-document/line-view.ts';
+import { loadPoolClient } from '../pool-document/load-client.ts';
+
+/** Looks at the lines of a plan for people who wait in them; undefined where the pool does not show them. */
+export function watchLines(
+  plan: Plan,
+  signal: AbortSignal,
+): ((arch: Arch) => Promise<string | undefined>) | undefined {
+  const { metrics } = plan;
+  if (metrics === undefined) return undefined;
+  const positions = new Map<Arch, LinePosition>();
+  return async (arch) => {
+    const node = plan.nodes.find((planned) => planned.arch === arch);
+    if (node?.proxies === undefined) return undefined;
+    const position = positions.get(arch) ?? new LinePosition();
+    positions.set(arch, position);
+    try {
+      const { fetchLine } = await loadPoolClient();
+      const sample = await fetchLine(metrics.url, node.tls?.ca, node.proxies, signal);
+      return sample === undefined ? undefined : describeLine(sample, position.see(sample), node.maxBuilders);
+    } catch {
+      // The wait goes on whether or not it can be watched.
+      return undefined;
+    }
+  };
+}
