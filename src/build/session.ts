@@ -516,11 +516,7 @@ class Story {
     const granted = this.#grantedAtMs;
     if (granted !== undefined) this.#releasedAtMs ??= nowMs;
     // The last line of a log may say what a masked log would not: it is no part of the report.
-    this.#add(
-      'done',
-      nowMs,
-      outcome === 'failed' ? describeExit(exitCode) : (reason ?? outcome),
-    );
+    this.#add('done', nowMs, outcome === 'failed' ? describeExit(exitCode) : (reason ?? outcome));
     const joinedAtMs = this.joinedAtMs ?? this.#startedAtMs;
     if (this.#waitingSinceMs !== undefined) this.#waitedMs += nowMs - this.#waitingSinceMs;
     return {

@@ -201,7 +201,14 @@ export const BUILD_ROWS: readonly PeerRow[] = [
   {
     rule: 'add-hosts: commas and lines separate',
     inputs: { context: '.', 'add-hosts': 'docker:10.180.0.1,foo:10.0.0.1\nbar:10.0.0.2' },
-    expected: build('--add-host', 'docker:10.180.0.1', '--add-host', 'foo:10.0.0.1', '--add-host', 'bar:10.0.0.2'),
+    expected: build(
+      '--add-host',
+      'docker:10.180.0.1',
+      '--add-host',
+      'foo:10.0.0.1',
+      '--add-host',
+      'bar:10.0.0.2',
+    ),
   },
   {
     rule: 'allow: commas and lines separate',
@@ -361,7 +368,14 @@ export const BUILD_ROWS: readonly PeerRow[] = [
   {
     rule: 'sbom: attributes',
     inputs: { context: '.', sbom: 'generator=docker/scout-sbom-indexer:latest' },
-    expected: ['build', ...IID, ...DEFAULT, '--attest', 'type=sbom,generator=docker/scout-sbom-indexer:latest', '.'],
+    expected: [
+      'build',
+      ...IID,
+      ...DEFAULT,
+      '--attest',
+      'type=sbom,generator=docker/scout-sbom-indexer:latest',
+      '.',
+    ],
   },
   {
     rule: 'a provenance among attests takes the place of the default one and gets the builder-id',
@@ -402,7 +416,12 @@ export const BUILD_ROWS: readonly PeerRow[] = [
   {
     rule: 'secrets: one of several lines is enclosed in quotes, as a whole',
     inputs: { context: '.', secrets: '"KEY=-----BEGIN-----\nabc\n\n-----END-----"\nB=y' },
-    expected: build('--secret', 'id=KEY,value=-----BEGIN-----\nabc\n\n-----END-----', '--secret', 'id=B,value=y'),
+    expected: build(
+      '--secret',
+      'id=KEY,value=-----BEGIN-----\nabc\n\n-----END-----',
+      '--secret',
+      'id=B,value=y',
+    ),
   },
   {
     rule: 'secrets: one without a value, or without an id, is left out',
@@ -427,12 +446,28 @@ export const BUILD_ROWS: readonly PeerRow[] = [
   {
     rule: 'github-token opens the default context',
     inputs: { tags: 'a', 'github-token': 'ghs_1' },
-    expected: ['build', ...IID, ...DEFAULT, '--secret', 'id=GIT_AUTH_TOKEN.github.com,value=ghs_1', '--tag', 'a', GIT],
+    expected: [
+      'build',
+      ...IID,
+      ...DEFAULT,
+      '--secret',
+      'id=GIT_AUTH_TOKEN.github.com,value=ghs_1',
+      '--tag',
+      'a',
+      GIT,
+    ],
   },
   {
     rule: 'github-token opens a folder of the default context',
     inputs: { context: '{{defaultContext}}:docker', 'github-token': 'ghs_1' },
-    expected: ['build', ...IID, ...DEFAULT, '--secret', 'id=GIT_AUTH_TOKEN.github.com,value=ghs_1', `${GIT}:docker`],
+    expected: [
+      'build',
+      ...IID,
+      ...DEFAULT,
+      '--secret',
+      'id=GIT_AUTH_TOKEN.github.com,value=ghs_1',
+      `${GIT}:docker`,
+    ],
   },
   {
     rule: 'github-token goes to no other repository',
