@@ -159,11 +159,7 @@ export class Story {
     const granted = this.#grantedAtMs;
     if (granted !== undefined) this.#releasedAtMs ??= nowMs;
     // The last line of a log may say what a masked log would not: it is no part of the report.
-    this.#add(
-      'done',
-      nowMs,
-      outcome === 'failed' ? `failed with exit code ${exitCode}` : (reason ?? outcome),
-    );
+    this.#add('done', nowMs, outcome === 'failed' ? describeExit(exitCode) : (reason ?? outcome));
     this.stopsWaiting(nowMs);
     const nodes = this.#nodes.map((node): NodeResult => {
       const { joinedAtMs, grantedAtMs, waitedMs } = this.#course(node);
@@ -202,4 +198,8 @@ export class Story {
     if (this.timeline.length >= MAX_STEPS) this.timeline.splice(MAX_STEPS / 2, 1);
     this.timeline.push({ phase, at: new Date(atMs).toISOString(), reason });
   }
+}
+
+function describeExit(exitCode: number | undefined): string {
+  return exitCode === undefined ? 'failed before the build began' : `failed with exit code ${exitCode}`;
 }

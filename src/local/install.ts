@@ -40,6 +40,9 @@ const PACKAGES: Partial<Record<ProgramName, string>> = {
   haproxy: 'haproxy',
   runc: 'runc',
   busybox: 'busybox-static',
+  'docker-registry': 'docker-registry',
+  dockerd: 'docker.io',
+  git: 'git',
   setpriv: 'util-linux',
   unshare: 'util-linux',
 };

@@ -16,6 +16,10 @@ export const PROGRAMS = [
   // The oldest version the Action works with; only tests ask for it.
   'buildx-oldest',
   'docker',
+  // A registry, an engine and a Git server of their own; only tests ask for them.
+  'docker-registry',
+  'dockerd',
+  'git',
   'setpriv',
   'unshare',
 ] as const;
@@ -170,12 +174,16 @@ export function remedyFor(name: ProgramName): string {
   switch (name) {
     case 'haproxy':
     case 'runc':
+    case 'docker-registry':
+    case 'git':
       return `run \`apt-get install ${name}\``;
     case 'busybox':
       return 'run `apt-get install busybox-static`';
     case 'setpriv':
     case 'unshare':
       return 'run `apt-get install util-linux`';
+    case 'dockerd':
+      return 'run `apt-get install docker.io`';
     case 'docker':
       return 'see https://docs.docker.com/engine/install/';
     case 'buildkitd':

@@ -2,7 +2,7 @@
 import { readdirSync, rmSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { dockerfileRunning, makeContext, RunningAction } from '../support/action.ts';
-import { type DockerEngine, startDockerEngine } from '../support/docker-engine.ts';
+import { type Engine, startEngine } from '../support/engine.ts';
 import { eventually, openLocalPool, processesMentioning, sessionsOf } from '../support/local-pool.ts';
 
 type Pool = Awaited<ReturnType<typeof openLocalPool>>;
@@ -11,12 +11,12 @@ type Pool = Awaited<ReturnType<typeof openLocalPool>>;
 const NOWHERE = 'tcp://127.0.0.1:9';
 
 let pool: Pool;
-let engine: DockerEngine;
+let engine: Engine;
 const cleanups: (() => void)[] = [];
 
 beforeAll(async () => {
   pool = await openLocalPool({ minBuilders: 1, maxBuilders: 1 });
-  engine = await startDockerEngine({ withBuildkit: true });
+  engine = await startEngine({ withBuildkit: true });
   await pool.untilReady(1);
 });
 afterAll(async () => {
@@ -27,14 +27,14 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0)) cleanup();
   await eventually(
     'no builder is left',
-    () => engine.containers().length === 0 && engine.volumes().length === 0,
+    async () => (await engine.containers()).length === 0 && (await engine.volumes()).length === 0,
   );
 });
 
 function start(inputs: Record<string, string>, env: NodeJS.ProcessEnv = {}): RunningAction {
   const action = new RunningAction(
     { endpoint: pool.endpoint, fallback: 'local', ...inputs },
-    { env: { DOCKER_HOST: engine.host, ...env } },
+    { env: { DOCKER_HOST: engine.address, ...env } },
   );
   cleanups.push(() => action.remove());
   return action;
@@ -112,7 +112,7 @@ test('cancelled while it builds here: nothing is left', async () => {
   action.signal('SIGINT');
   expect((await action.ended).code).toBe(1);
   expect(action.report.outcome).toBe('cancelled');
-  expect(engine.containers()).toEqual([]);
+  expect(await engine.containers()).toEqual([]);
 });
 
 test('killed without warning while it builds here: post removes the builder', async () => {
@@ -122,6 +122,6 @@ test('killed without warning while it builds here: post removes the builder', as
   await action.ended;
   const { code, log } = await action.post();
   expect(code, log).toBe(0);
-  expect(engine.containers()).toEqual([]);
+  expect(await engine.containers()).toEqual([]);
   expect(readdirSync(action.temp).filter((name) => name.startsWith('bkpool-'))).toEqual([]);
 });

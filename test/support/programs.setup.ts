@@ -6,7 +6,10 @@ import { ensurePrograms } from '../../src/local/programs.ts';
 
 export default async function setUp(): Promise<void> {
   const programs = await ensurePrograms(
-    ['haproxy', 'runc', 'busybox', 'buildkitd', 'buildctl', 'buildx', 'buildx-oldest', 'setpriv', 'unshare'],
+    [
+      ...(['haproxy', 'runc', 'busybox', 'buildkitd', 'buildctl', 'buildx', 'buildx-oldest'] as const),
+      ...(['setpriv', 'unshare', 'docker-registry', 'dockerd', 'git'] as const),
+    ],
     { install: true, log: (line) => console.error(line) },
   );
   for (const [name, path] of Object.entries(programs)) {
