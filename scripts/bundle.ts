@@ -2,15 +2,20 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 
-/** The entries of src/ that are shipped, one file each. */
-export const ENTRIES = ['main', 'post', 'cli'] as const;
+/** What is shipped, one file each, and the entry of src/ that it is made of. */
+export const ENTRIES = {
+  main: 'src/main.ts',
+  post: 'src/post.ts',
+  cli: 'src/cli.ts',
+  gateway: 'src/gateway-main.ts',
+} as const;
 
 /** Bundles every entry into `folder`: the same bytes from the same sources. */
 export async function bundle(folder: string): Promise<void> {
   // Nothing of an earlier bundle stays behind.
   await rm(folder, { recursive: true, force: true });
   await build({
-    entryPoints: ENTRIES.map((name) => `src/${name}.ts`),
+    entryPoints: ENTRIES,
     outdir: folder,
     bundle: true,
     platform: 'node',

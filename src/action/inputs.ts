@@ -1,12 +1,14 @@
 /** Every input of the Action; action.yml and the README's table are generated from these tables. */
 import type { Plan } from '../build/plan.ts';
+import { planNodes } from '../build/plan-nodes.ts';
 import { POOL_INPUTS, readArch, readEndpoint, readQueueTimeout, readRetries } from './inputs/pool-inputs.ts';
+import { SETUP_INPUTS } from './inputs/setup-inputs.ts';
 import { InputProblems, type InputSource, type InputTable, Problems } from './inputs/source.ts';
 import { readWork, WORK_INPUTS } from './inputs/work-inputs.ts';
 
 export { InputProblems };
 
-export const INPUTS = { ...POOL_INPUTS, ...WORK_INPUTS } as const satisfies InputTable;
+export const INPUTS = { ...POOL_INPUTS, ...WORK_INPUTS, ...SETUP_INPUTS } as const satisfies InputTable;
 export type InputName = keyof typeof INPUTS;
 
 /** The plan that the inputs stand for. Opens nothing; throws `InputProblems` with all of them at once. */
@@ -31,5 +33,14 @@ export function readPlan(source: InputSource): Plan {
   ) {
     throw new InputProblems(problems.found);
   }
-  return { arch, endpoint, queueTimeoutMs, lostBuilderRetries, work };
+  const nodes = planNodes(source.read('endpoint'), arch, readPlatforms(source));
+  return { arch, endpoint, nodes, queueTimeoutMs, lostBuilderRetries, work };
+}
+
+function readPlatforms(source: InputSource): string[] {
+  return source
+    .read('platforms')
+    .split(/[\r\n,]+/)
+    .map((text) => text.trim())
+    .filter((text) => text !== '');
 }

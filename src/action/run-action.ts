@@ -13,6 +13,7 @@ import { Announcer } from './announcer.ts';
 import { formatDuration } from './duration.ts';
 import { readPlan } from './inputs.ts';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
+import { runSetup } from './run-setup.ts';
 import { STATE_FOLDER, STATE_PROCESSES } from './state.ts';
 
 /**
@@ -28,6 +29,7 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
 
   const folder = await makeRunFolder(env);
   const leftBehind = new LeftBehind(folder);
+  if (plan.work.kind === 'setup') return await runSetup(plan, plan.work, { env, folder, signal });
   const announcer = new Announcer(plan.endpoint.url, (line) => core.info(line));
   const buildx = findBuildx(env);
   // Awaited in the session, which may end without it.

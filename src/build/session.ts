@@ -141,6 +141,8 @@ async function runOnce(
     if (plan.work.kind === 'build') {
       const args = [...buildx.prefix, ...buildArguments(plan.work, builder, files)];
       child = await Child.start(buildx.command, args, { env, cwd: world.cwd, keepTail: true });
+    } else if (plan.work.kind === 'setup') {
+      throw new Error('a set-up step has no session of its own');
     } else {
       const shell = ['--noprofile', '--norc', '-eo', 'pipefail', '-c', plan.work.script];
       child = await Child.start('bash', shell, { env: withoutTokens(env), cwd: world.cwd, keepTail: false });

@@ -1,5 +1,7 @@
+import type { SetupWork } from '../setup/setup-work.ts';
+
 /** What a step does with a builder: read once from the inputs and never changed. */
-export type Work = BuildWork | RunWork;
+export type Work = BuildWork | RunWork | SetupWork;
 
 /** `docker buildx build`. */
 export interface BuildWork {

@@ -2,6 +2,7 @@
 import { type Stats, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Work } from '../../build/work.ts';
+import { givenSetupInputs, readSetup } from './setup-inputs.ts';
 import type { InputSource, InputTable, Problems } from './source.ts';
 
 export const WORK_INPUTS = {
@@ -43,12 +44,21 @@ export const WORK_INPUTS = {
 
 type InputName = keyof typeof WORK_INPUTS;
 
-/** The inputs that only a build has; any of them chooses build mode. */
-const BUILD_INPUTS = (Object.keys(WORK_INPUTS) as InputName[]).filter((name) => name !== 'run');
+/** The inputs that only a build has; any of them chooses build mode. A builder for later steps has platforms, too. */
+const BUILD_INPUTS = (Object.keys(WORK_INPUTS) as InputName[]).filter(
+  (name) => name !== 'run' && name !== 'platforms',
+);
 
 export function readWork(source: InputSource, problems: Problems): Work | undefined {
   const script = source.read('run');
   const given = BUILD_INPUTS.filter((name) => source.read(name) !== '');
+  if (script === '' && given.length === 0) return readSetup(source, problems);
+  const misplaced = givenSetupInputs(source);
+  if (misplaced.length > 0) {
+    problems.addPlain(
+      `${misplaced.map((name) => `\`${name}\``).join(', ')} set up a builder for later steps, but ${script === '' ? given.map((name) => `\`${name}\``).join(', ') : '`run`'} makes this step use one itself: use two steps`,
+    );
+  }
   if (script !== '') {
     if (given.length > 0) {
       const names = given.map((name) => `\`${name}\``).join(', ');
@@ -57,11 +67,6 @@ export function readWork(source: InputSource, problems: Problems): Work | undefi
       );
     }
     return { kind: 'run', script };
-  }
-  if (given.length === 0) {
-    return problems.addPlain(
-      'neither `context` nor `run` is given: give `context` (a folder or Git URL) to build an image, or `run` to run a script with a builder',
-    );
   }
   return readBuild(source, problems);
 }
