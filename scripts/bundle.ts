@@ -2,14 +2,19 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
 
-/** The entries of src/ that are shipped, one file each. */
-const ENTRIES = ['main', 'post', 'cli'] as const;
+/** What is shipped, one file each, and the entry of src/ that it is made of. */
+const ENTRIES = {
+  main: 'src/main.ts',
+  post: 'src/post.ts',
+  cli: 'src/cli.ts',
+  gateway: 'src/gateway-main.ts',
+};
 
 /**
  * What few runs need and would cost all of them: imported dynamically in src/, a file of its own in dist/.
  * Those that speak HTTP bring a client along.
  */
-const LATE_ENTRIES: Readonly<Record<string, string>> = {
+const LATE_ENTRIES: Record<string, string> = {
   'buildx-install': 'src/build/buildx-install.ts',
   'pool-client': 'src/pool-document/client.ts',
 };
@@ -51,7 +56,7 @@ export async function bundle(folder: string): Promise<void> {
   } satisfies BuildOptions;
   await build({
     ...options,
-    entryPoints: ENTRIES.map((name) => `src/${name}.ts`),
+    entryPoints: ENTRIES,
     // @actions/core carries a whole HTTP client for OIDC tokens, which are never asked for here: 400 kB and 40 ms a start.
     // What else takes long to load is loaded when it is needed.
     alias: {
@@ -60,7 +65,7 @@ export async function bundle(folder: string): Promise<void> {
       crypto: './scripts/late-crypto.ts',
     },
   });
-  await build({ ...options, entryPoints: { ...LATE_ENTRIES } });
+  await build({ ...options, entryPoints: LATE_ENTRIES });
   const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
   await mkdir(folder, { recursive: true });
   // The bundles are ES modules wherever the folder is copied to.

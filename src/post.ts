@@ -1,13 +1,16 @@
 import * as core from '@actions/core';
 import { cleanUp } from './action/clean-up.ts';
 import { parseProcesses } from './action/processes.ts';
-import { STATE_FOLDER, STATE_PROCESSES } from './action/state.ts';
+import { finishSetup } from './action/run-setup.ts';
+import { STATE_FOLDER, STATE_PROCESSES, STATE_SETUP } from './action/state.ts';
+import { parseSetupState } from './setup/setup-state.ts';
 
 try {
-  const { endedPids } = await cleanUp(
-    core.getState(STATE_FOLDER),
-    parseProcesses(core.getState(STATE_PROCESSES)),
-  );
+  const folder = core.getState(STATE_FOLDER);
+  const setup = parseSetupState(core.getState(STATE_SETUP));
+  const { endedPids } = await cleanUp(folder, parseProcesses(core.getState(STATE_PROCESSES)), async () => {
+    if (setup !== undefined) await finishSetup(setup, folder, process.env);
+  });
   if (endedPids.length > 0)
     core.info(`ended what the killed step had left running (${endedPids.length} processes)`);
 } catch (error) {

@@ -12,9 +12,14 @@ export interface CleanUp {
 
 /**
  * Ends and removes what a killed main left: itself (container jobs deliver no signal), the children it had started,
- * its private folder. The first of `processes` is the main, the others lead process groups.
+ * its private folder. The first of `processes` is the main, the others lead process groups. `giveBack` is done when
+ * nobody goes on making more of it, while the folder is still there.
  */
-export async function cleanUp(folder: string, processes: readonly ProcessIdentity[]): Promise<CleanUp> {
+export async function cleanUp(
+  folder: string,
+  processes: readonly ProcessIdentity[],
+  giveBack: () => Promise<void> = async () => {},
+): Promise<CleanUp> {
   const [main, ...leaders] = processes;
   const endedPids: number[] = [];
   try {
@@ -31,6 +36,7 @@ export async function cleanUp(folder: string, processes: readonly ProcessIdentit
       // unless somebody new has the number.
       if (isAlive(leader) || !isTaken(leader.pid)) signalGroup(leader.pid, 'SIGKILL');
     }
+    await giveBack();
   } finally {
     if (folder !== '') await removeRunFolder(folder);
   }

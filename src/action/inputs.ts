@@ -11,13 +11,19 @@ import {
   readQueueTimeout,
   readRetries,
 } from './inputs/pool-inputs.ts';
+import { SETUP_INPUTS } from './inputs/setup-inputs.ts';
 import { InputProblems, type InputSource, type InputTable, Problems } from './inputs/source.ts';
 import { readTls } from './inputs/tls-inputs.ts';
 import { readWork, WORK_INPUTS } from './inputs/work-inputs.ts';
 
 export { InputProblems };
 
-export const INPUTS = { ...POOL_INPUTS, ...BUILDX_INPUTS, ...WORK_INPUTS } as const satisfies InputTable;
+export const INPUTS = {
+  ...POOL_INPUTS,
+  ...BUILDX_INPUTS,
+  ...WORK_INPUTS,
+  ...SETUP_INPUTS,
+} as const satisfies InputTable;
 export type InputName = keyof typeof INPUTS;
 
 /**

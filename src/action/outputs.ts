@@ -9,5 +9,10 @@ export const OUTPUTS = {
   digest: 'Digest of the image',
   metadata: 'Metadata of the build, JSON',
   report: 'Path of report.json',
+  name: 'Set-up: name of the builder',
+  driver: 'Set-up: driver of the builder, `remote`',
+  platforms: 'Set-up: platforms of the builder, separated by commas',
+  nodes: 'Set-up: nodes of the builder, JSON',
+  endpoint: 'Set-up: address of the builder, a unix socket; of its first node, if there are several',
 } as const;
 export type OutputName = keyof typeof OUTPUTS;

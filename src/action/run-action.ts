@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as core from '@actions/core';
 import { findBuildx, type WantedBuildx } from '../build/buildx.ts';
 import { fitMetadata } from '../build/image-result.ts';
-import type { Plan } from '../build/plan.ts';
+import type { Plan, SessionPlan } from '../build/plan.ts';
 import { runSession } from '../build/session.ts';
 import type { SessionResult } from '../build/story.ts';
 import { secretValues } from '../build/work.ts';
@@ -17,6 +17,7 @@ import { formatDuration } from './duration.ts';
 import { readDraft } from './inputs.ts';
 import { watchLines } from './line-watch.ts';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
+import { runSetup } from './run-setup.ts';
 import { settle } from './settle.ts';
 import { STATE_FOLDER, STATE_PROCESSES } from './state.ts';
 
@@ -46,6 +47,11 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
   const installed = wanted === undefined ? undefined : await findBuildx(env, wanted);
   const folder = await makeRunFolder(env);
   const leftBehind = new LeftBehind(folder);
+  const buildx = installed === undefined ? findBuildx(env) : Promise.resolve(installed);
+  // Awaited in the session, which may end without it.
+  buildx.catch(() => {});
+  const { work } = plan;
+  if (work.kind === 'setup') return await runSetup(plan, work, { env, folder, buildx, signal });
   const over = new AbortController();
   const look = watchLines(plan, AbortSignal.any([signal, over.signal]));
   const announcer = new Announcer({
@@ -53,11 +59,9 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
     print: (line) => core.info(line),
     ...(look === undefined ? {} : { look }),
   });
-  const buildx = installed === undefined ? findBuildx(env) : Promise.resolve(installed);
-  // Awaited in the session, which may end without it.
-  buildx.catch(() => {});
+  const session: SessionPlan = { ...plan, work };
   try {
-    const result = await runSession(plan, {
+    const result = await runSession(session, {
       env,
       cwd: process.cwd(),
       folder,
@@ -68,7 +72,7 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
         announcer.tell(step);
       },
     });
-    const report = makeReport(plan, result);
+    const report = makeReport(session, result);
     await publish(report, result, env);
     return result.outcome === 'succeeded' ? undefined : describeFailure(result);
   } finally {
@@ -80,7 +84,11 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
 
 function wantedBuildx({ buildxVersion, work }: Plan): WantedBuildx | undefined {
   if (buildxVersion === undefined) return undefined;
-  return { version: buildxVersion, asPlugin: work.kind === 'run', onProgress: (line) => core.info(line) };
+  return {
+    version: buildxVersion,
+    asPlugin: work.kind === 'run' || work.kind === 'setup',
+    onProgress: (line) => core.info(line),
+  };
 }
 
 /** What `post` has to look for should this process be killed without warning. Saved before anything is opened. */

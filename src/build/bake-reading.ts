@@ -4,17 +4,17 @@ import { promisify } from 'node:util';
 import { printCommand } from './bake-arguments.ts';
 import { type BakeDefinition, BakeProblem, parseDefinition } from './bake-definition.ts';
 import type { Buildx } from './buildx.ts';
-import type { BakeSource, Work } from './work.ts';
+import type { BakeSource, SessionWork } from './work.ts';
 import { needsDefinition } from './work-command.ts';
 
 /** What the bake files come to, by buildx itself; read once for a session, and only where the work needs it. */
 export class BakeFiles {
-  readonly #work: Work;
+  readonly #work: SessionWork;
   readonly #cwd: string;
   #definition: BakeDefinition | undefined;
 
   /** `cwd`: the workspace. */
-  constructor(work: Work, cwd: string) {
+  constructor(work: SessionWork, cwd: string) {
     this.#work = work;
     this.#cwd = cwd;
   }

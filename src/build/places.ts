@@ -9,7 +9,7 @@ import { delayMs } from '../queue/backoff.ts';
 import { type Grant, type LineStep, waitInLine } from '../queue/line.ts';
 import type { Arch } from './architecture.ts';
 import { describeLoss, isLoss } from './loss.ts';
-import type { Plan, PlannedNode } from './plan.ts';
+import type { PlannedNode, SessionPlan } from './plan.ts';
 import type { Story } from './story.ts';
 
 /** What happens on the way to the builders. `last`: now all of them are ours. */
@@ -51,12 +51,12 @@ export interface PlaceLoss {
 }
 
 export class Places {
-  readonly #plan: Plan;
+  readonly #plan: SessionPlan;
   readonly #world: PlacesWorld;
   /** From the first node on: what is missing is missing at the end. */
   #held: readonly Held[] = [];
 
-  constructor(plan: Plan, world: PlacesWorld) {
+  constructor(plan: SessionPlan, world: PlacesWorld) {
     this.#plan = plan;
     this.#world = world;
   }

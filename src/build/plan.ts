@@ -3,7 +3,7 @@ import type { Backoff } from '../queue/backoff.ts';
 import type { Endpoint } from '../queue/endpoint.ts';
 import type { TlsMaterial } from '../queue/tls.ts';
 import type { Arch } from './architecture.ts';
-import type { Work } from './work.ts';
+import type { SessionWork, Work } from './work.ts';
 
 export type { Arch };
 
@@ -26,6 +26,11 @@ export interface Plan {
   readonly work: Work;
   /** What a person should know of the inputs, although it keeps nothing from being done. */
   readonly warnings: readonly string[];
+}
+
+/** A plan whose work is done by this step. */
+export interface SessionPlan extends Plan {
+  readonly work: SessionWork;
 }
 
 /** One line to wait in, and what its builder is for. */

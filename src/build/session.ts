@@ -11,7 +11,7 @@ import { buildxEnvironment, scriptEnvironment } from './child-environment.ts';
 import { type ImageResult, NO_IMAGE, readImage } from './image-result.ts';
 import { describeLoss } from './loss.ts';
 import { type PlaceStep, Places } from './places.ts';
-import type { Plan } from './plan.ts';
+import type { SessionPlan } from './plan.ts';
 import { type SessionResult, Story } from './story.ts';
 import type { Verdict } from './verdict.ts';
 import { type Watched, watchBuild, watchScript } from './watching.ts';
@@ -42,7 +42,7 @@ const VERSION_AFTER_MS = 500;
  * `queue-timeout` and `unreachable` mean that the pool could not be had, and that nothing has been built: whoever
  * wants to build elsewhere then, starts from there.
  */
-export async function runSession(plan: Plan, world: SessionWorld): Promise<SessionResult> {
+export async function runSession(plan: SessionPlan, world: SessionWorld): Promise<SessionResult> {
   const story = new Story(plan.nodes);
   let retriesLeft = plan.lostBuilderRetries;
   let lostInARow = 0;
@@ -92,7 +92,7 @@ interface RunEnd extends Watched {
 
 /** One set of builders, from waiting for it to giving it back. */
 async function runOnce(
-  plan: Plan,
+  plan: SessionPlan,
   world: SessionWorld,
   story: Story,
   bakeFiles: BakeFiles,
@@ -178,7 +178,7 @@ function buildxConfig(world: SessionWorld): string {
 
 /** Joins the lines and makes everything ready meanwhile; whichever fails first ends the rest. */
 async function joinAndPrepare(
-  plan: Plan,
+  plan: SessionPlan,
   world: SessionWorld,
   story: Story,
   bakeFiles: BakeFiles,
@@ -208,7 +208,11 @@ async function joinAndPrepare(
 }
 
 /** A gateway for each of the builders, and a builder of buildx's whose nodes lead to them. */
-async function openBuilder(plan: Plan, world: SessionWorld, builder: string): Promise<readonly Gateway[]> {
+async function openBuilder(
+  plan: SessionPlan,
+  world: SessionWorld,
+  builder: string,
+): Promise<readonly Gateway[]> {
   const carry = needsSeveralClients(plan.work) ? 'multiplex' : 'splice';
   const gateways: Gateway[] = [];
   try {

@@ -7,7 +7,7 @@ import { describeCheck } from './check-result.ts';
 import type { Child, ChildEnd } from './child.ts';
 import { describeLoss, isLoss } from './loss.ts';
 import type { Held, Places } from './places.ts';
-import type { Plan } from './plan.ts';
+import type { SessionPlan } from './plan.ts';
 import type { Story } from './story.ts';
 import { combineSolves, judge, type SolveState, type Verdict } from './verdict.ts';
 import type { BakeWork, BuildWork } from './work.ts';
@@ -95,7 +95,7 @@ function othersAnswered(held: readonly Held[], child: Child): Promise<boolean> {
 }
 
 export interface ScriptWorld {
-  readonly plan: Plan;
+  readonly plan: SessionPlan;
   readonly story: Story;
   readonly places: Places;
   readonly gateways: readonly Gateway[];

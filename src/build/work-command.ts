@@ -1,7 +1,7 @@
 import { bakeCommand } from './bake-arguments.ts';
 import type { BakeDefinition } from './bake-definition.ts';
 import { buildCommand } from './build-arguments.ts';
-import type { BakeWork, BuildWork, Work } from './work.ts';
+import type { BakeWork, BuildWork, SessionWork } from './work.ts';
 
 /** What is run for a work. */
 export interface WorkCommand {
@@ -41,11 +41,11 @@ export function workCommand(work: BuildWork | BakeWork, place: CommandPlace): Wo
  * Whether the bake files have to be read before the work: only those targets that say nothing of provenance get the
  * default one, and none does when a target goes to an engine.
  */
-export function needsDefinition(work: Work): work is BakeWork {
+export function needsDefinition(work: SessionWork): work is BakeWork {
   return work.kind === 'bake' && work.defaultProvenance !== undefined;
 }
 
 /** Whether more than one client talks to a builder: a script's, or buildx reading a remote definition and then building. */
-export function needsSeveralClients(work: Work): boolean {
+export function needsSeveralClients(work: SessionWork): boolean {
   return work.kind === 'run' || (needsDefinition(work) && work.source.kind === 'remote');
 }

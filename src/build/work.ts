@@ -1,5 +1,10 @@
-/** What a step does with a builder: read once from the inputs and never changed. */
-export type Work = BuildWork | BakeWork | RunWork;
+import type { SetupWork } from '../setup/setup-work.ts';
+
+/** What a step does: read once from the inputs and never changed. */
+export type Work = SessionWork | SetupWork;
+
+/** What is done with a builder by the step itself. */
+export type SessionWork = BuildWork | BakeWork | RunWork;
 
 /** `docker buildx build`. Lists hold what the flag of the same name takes, ready to be passed on. */
 export interface BuildWork {
@@ -88,6 +93,7 @@ export function secretValues(work: Work): readonly string[] {
     case 'bake':
       return work.gitToken === undefined ? [] : [work.gitToken];
     case 'run':
+    case 'setup':
       return [];
   }
 }

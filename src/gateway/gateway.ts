@@ -13,6 +13,7 @@ import { Multiplexer } from './multiplexer.ts';
 import type { PoolConnection } from './pool-connection.ts';
 import type { PoolEnd } from './pool-end.ts';
 import { Splice, SplicedClient } from './splice.ts';
+import type { Refusal, StandIn } from './stand-in.ts';
 
 /** Bytes a unix socket's path may have on Linux: sun_path without its closing zero. */
 export const MAX_SOCKET_PATH_BYTES = 107;
@@ -28,6 +29,10 @@ export interface GatewayOptions {
   readonly onClients?: (clients: number) => void;
   /** Called for what a person should know: a client that was refused, or cut. */
   readonly onWarning?: (message: string) => void;
+  /** Multiplexed only. Called when a request has begun to wait for a builder, and when none waits any more. */
+  readonly onWanted?: (wanted: boolean) => void;
+  /** Multiplexed only. Answers what it can while no builder is ours; without it, everything waits. */
+  readonly standIn?: StandIn;
 }
 
 /** One pool connection's time in the gateway. */
@@ -50,6 +55,10 @@ export interface Gateway {
    * @throws Error when the gateway is closed or the builder before it is still attached.
    */
   attach(connection: PoolConnection): Attachment;
+  /** Gives the builder back at once, if there is one; its attachment ends as `closed`. Multiplexed clients stay. */
+  detach(): void;
+  /** Answers what waits for a builder with an error, and whatever else those clients ask for until there is one. */
+  refuse(refusal: Refusal): void;
   /** Gives the builder back first, then lets the clients go and removes socket and folder. May be called again. */
   close(): Promise<void>;
 }
@@ -101,6 +110,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       }
       return carrier.attach(connection);
     },
+    detach: () => carrier.detach(),
+    refuse: (refusal) => carrier.refuse(refusal),
     close() {
       closing ??= close();
       return closing;
@@ -113,6 +124,8 @@ interface Carrier {
   readonly clients: number;
   accept(socket: Socket): void;
   attach(connection: PoolConnection): Attachment;
+  detach(): void;
+  refuse(refusal: Refusal): void;
   close(): void;
 }
 
@@ -164,6 +177,15 @@ class SpliceCarrier implements Carrier {
     return splice;
   }
 
+  detach(): void {
+    this.#splice?.close();
+  }
+
+  /** A spliced client is nobody's but the builder's: all that can be said to it is to go. */
+  refuse(): void {
+    if (this.#client?.waits === true) this.#client.socket.destroy();
+  }
+
   close(): void {
     this.#splice?.close();
     this.#client?.socket.destroy();
@@ -188,6 +210,14 @@ class MultiplexCarrier implements Carrier {
 
   attach(connection: PoolConnection): Attachment {
     return this.#multiplexer.attach(connection);
+  }
+
+  detach(): void {
+    this.#multiplexer.detach();
+  }
+
+  refuse(refusal: Refusal): void {
+    this.#multiplexer.refuse(refusal);
   }
 
   close(): void {

@@ -31,10 +31,19 @@ export interface MethodView {
   /** The builder said that it takes no new streams. */
   readonly goaway: boolean;
   readonly openStreams: number;
+  /** The builds that this builder was asked for; one that its client gave up is no success. */
+  readonly builds: BuildCounts;
   /** Requests sent to the builder since it became ours. */
   readonly requests: number;
   /** Calls `listener` after `solve` or `goaway` changed; gives the function that ends it. */
   onChange(listener: (view: MethodView) => void): () => void;
+}
+
+export interface BuildCounts {
+  readonly succeeded: number;
+  readonly failed: number;
+  /** Not answered yet. */
+  readonly open: number;
 }
 
 export const SOLVE_PATH = '/moby.buildkit.v1.Control/Solve';
@@ -63,9 +72,7 @@ export class MethodTracker implements MethodView {
 
   get solve(): SolveState {
     const all = [...this.#solves.values()].flat();
-    const builds = all.filter(
-      (solve) => solve.kind === 'build' || (solve.kind === 'undecided' && !solve.pinged),
-    );
+    const builds = all.filter(isBuild);
     const answers = (builds.length > 0 ? builds : all).map((solve) => solve.answer);
     if (builds.length === 0) return answers.includes('error') ? 'answered-error' : 'none';
     if (answers.every((answer) => answer === 'refused')) return 'none';
@@ -84,6 +91,16 @@ export class MethodTracker implements MethodView {
 
   get openStreams(): number {
     return this.#streams.size;
+  }
+
+  get builds(): BuildCounts {
+    const answers = [...this.#solves.values()]
+      .flat()
+      .filter((solve) => isBuild(solve) && solve.answer !== 'refused')
+      .map((solve) => solve.answer);
+    const succeeded = answers.filter((answer) => answer === 'ok').length;
+    const open = answers.filter((answer) => answer === 'open').length;
+    return { succeeded, failed: answers.length - succeeded - open, open };
   }
 
   get requests(): number {
@@ -165,4 +182,8 @@ export class MethodTracker implements MethodView {
     solve.answer = answer;
     if (solve.kind !== 'probe' || answer === 'error') this.#solveStatus = status;
   }
+}
+
+function isBuild(solve: Solve): boolean {
+  return solve.kind === 'build' || (solve.kind === 'undecided' && !solve.pinged);
 }

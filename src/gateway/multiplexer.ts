@@ -19,12 +19,13 @@ import { Outlet } from './outlet.ts';
 import { PingRelay } from './ping-relay.ts';
 import type { PoolConnection } from './pool-connection.ts';
 import type { PoolEnd } from './pool-end.ts';
+import type { Refusal, StandIn } from './stand-in.ts';
 
 /** Clients at one time. Each may make us hold CLIENT_WINDOW bytes of its own. */
 export const MAX_CLIENTS = 64;
 
 /** Bytes for all clients together that wait for them, above which the builder is not read. */
-const MAX_WAITING_BYTES = 40 * 1024 * 1024;
+export const MAX_WAITING_BYTES = 40 * 1024 * 1024;
 
 /** Milliseconds that state may last before the client with most bytes waiting is cut. */
 const STUCK_TIMEOUT_MS = 10_000;
@@ -35,6 +36,12 @@ const PING_TIMEOUT_MS = 1_000;
 export interface MultiplexerEvents {
   readonly onClients?: (clients: number) => void;
   readonly onWarning?: (message: string) => void;
+  /** A request has begun to wait for a builder, or none waits any more. */
+  readonly onWanted?: (wanted: boolean) => void;
+  /** Answers what it can while there is no builder; without it, everything waits. */
+  readonly standIn?: StandIn;
+  /** How long the clients may leave too much unread before the worst is cut, ms; for tests. */
+  readonly stuckTimeoutMs?: number;
 }
 
 export class Multiplexer {
@@ -48,6 +55,7 @@ export class Multiplexer {
   #nextClient = 1;
   #pingTimer: NodeJS.Timeout | undefined;
   #stuckTimer: NodeJS.Timeout | undefined;
+  #wanted = false;
 
   constructor(tracker: MethodTracker, events: MultiplexerEvents = {}) {
     this.#tracker = tracker;
@@ -56,6 +64,11 @@ export class Multiplexer {
 
   get clients(): number {
     return this.#clients.size;
+  }
+
+  /** Whether a request waits for a builder. */
+  get wanted(): boolean {
+    return this.#wanted;
   }
 
   /** Bytes of DATA that wait for clients. */
@@ -78,6 +91,7 @@ export class Multiplexer {
       grant: (stream, bytes) => this.#builder?.grant(stream, bytes),
       cancelled: (stream, code) => this.#builder?.cancel(stream, code),
       ping: (payload) => this.#ping(client, payload),
+      standIn: (request) => this.#events.standIn?.answer(request) ?? { kind: 'hold' },
     });
     this.#clients.add(client);
     client.greet(this.#builder?.settings);
@@ -90,7 +104,10 @@ export class Multiplexer {
     this.#events.onClients?.(this.#clients.size);
   }
 
-  /** @throws Error when a builder is attached that has not been lost. */
+  /**
+   * A builder that breaks HTTP/2 in its very first frames is lost as any other: its end says how.
+   * @throws Error when a builder is attached that has not been lost.
+   */
   attach(connection: PoolConnection): { readonly ended: Promise<PoolEnd> } {
     if (this.#builder !== undefined) throw new Error('The gateway already has a builder');
     this.#tracker.restart();
@@ -100,6 +117,7 @@ export class Multiplexer {
       },
       pong: () => this.#pong(this.#pings.answered()),
       spoke: () => this.#pings.builderSpoke(),
+      heard: (workers) => this.#events.standIn?.heard(workers),
       goaway: (code, debug, final) => {
         for (const client of this.#clients) client.goaway(code, debug, final);
       },
@@ -113,13 +131,30 @@ export class Multiplexer {
     socket.on('end', () => this.#lost(builder, 'fin'));
     socket.on('close', () => this.#lost(builder, 'fin'));
     this.#do(() => {
-      builder.start();
+      try {
+        builder.start();
+      } catch (error) {
+        this.#broken(builder, error);
+        return;
+      }
       this.#adoptWaiting(builder.outlet);
       builder.outlet.pump();
     });
     if (socket.destroyed || socket.readableEnded) queueMicrotask(() => this.#lost(builder, 'fin'));
     socket.resume();
     return builder;
+  }
+
+  /** Gives the builder back at once; the clients stay, and what they had begun there is lost. */
+  detach(): void {
+    if (this.#builder !== undefined) this.#lost(this.#builder, 'closed');
+  }
+
+  /** Tells those who wait for a builder that none will come. */
+  refuse(refusal: Refusal): void {
+    this.#do(() => {
+      for (const client of this.#clients) client.refuse(refusal);
+    });
   }
 
   close(): void {
@@ -154,10 +189,14 @@ export class Multiplexer {
       try {
         builder.read(chunk);
       } catch (error) {
-        builder.connection.socket.destroy();
-        this.#lost(builder, 'error', error instanceof Error ? error : new Error(String(error)));
+        this.#broken(builder, error);
       }
     });
+  }
+
+  #broken(builder: MuxBuilder, error: unknown): void {
+    builder.connection.socket.destroy();
+    this.#lost(builder, 'error', error instanceof Error ? error : new Error(String(error)));
   }
 
   /** Performs one event, then hands to the sockets what came of it. */
@@ -169,6 +208,16 @@ export class Multiplexer {
     for (const client of this.#clients) client.outlet.flush();
     this.#boundWaiting();
     this.#tracker.settle();
+    this.#tellWanted();
+  }
+
+  #tellWanted(): void {
+    // A builder takes everything; only one that goes away takes nothing new.
+    const served = this.#builder?.goingAway === false;
+    const wanted = !served && [...this.#clients].some((client) => client.waits);
+    if (wanted === this.#wanted) return;
+    this.#wanted = wanted;
+    this.#events.onWanted?.(wanted);
   }
 
   #clientLeft(client: MuxClient): void {
@@ -181,7 +230,7 @@ export class Multiplexer {
     this.#events.onClients?.(this.#clients.size);
   }
 
-  #lost(builder: MuxBuilder, cause: 'fin' | 'error', error?: Error): void {
+  #lost(builder: MuxBuilder, cause: 'fin' | 'error' | 'closed', error?: Error): void {
     if (this.#builder !== builder) return;
     this.#builder = undefined;
     builder.finish(cause, error);
@@ -235,7 +284,7 @@ export class Multiplexer {
       this.#stuckTimer = setTimeout(() => {
         this.#stuckTimer = undefined;
         this.#cutFullest();
-      }, STUCK_TIMEOUT_MS);
+      }, this.#events.stuckTimeoutMs ?? STUCK_TIMEOUT_MS);
     } else if (!stuck && this.#stuckTimer !== undefined) {
       clearTimeout(this.#stuckTimer);
       this.#stuckTimer = undefined;

@@ -27,6 +27,7 @@ import { PaddedData } from './padded-data.ts';
 import type { PoolConnection } from './pool-connection.ts';
 import { describePoolEnd, type PoolEnd, type PoolEndCause } from './pool-end.ts';
 import { grpcStatus } from './sniffer.ts';
+import { LIST_WORKERS_PATH } from './stand-in.ts';
 
 /** Bytes the builder may send on the connection ahead of us; what a stream may send is for its client to say. */
 const POOL_WINDOW = 16 * 1024 * 1024;
@@ -38,6 +39,9 @@ const FORWARDED: ReadonlySet<number> = new Set([
   Setting.maxHeaderListSize,
 ]);
 
+/** Bytes of an answer that is listened to; a worker's record has about one kB. */
+const MAX_HEARD_BYTES = 64 * 1024;
+
 const PING_PAYLOAD = Buffer.from('bkp-ping', 'latin1');
 
 export interface MuxBuilderEvents {
@@ -46,6 +50,8 @@ export interface MuxBuilderEvents {
   pong(): void;
   /** HEADERS or DATA came. */
   spoke(): void;
+  /** A ListWorkers was answered with this protobuf message. */
+  heard(workers: Buffer): void;
   /** `final`, when the builder has named its last stream: whether it will still answer a stream. */
   goaway(code: number, debug: Buffer, final: ((stream: MuxStream) => boolean) | undefined): void;
 }
@@ -164,6 +170,7 @@ export class MuxBuilder {
     lane.window = this.#settings.get(Setting.initialWindowSize) ?? DEFAULT_WINDOW;
     this.#streams.set(lane.id, stream);
     this.#tracker.opened(lane.id, stream.client.id, stream.path);
+    if (stream.path === LIST_WORKERS_PATH) stream.heard = [];
     stream.debt = Math.max(0, -stream.down.window);
     return true;
   }
@@ -215,8 +222,20 @@ export class MuxBuilder {
     stream.responded = true;
     stream.client.outlet.headers(stream.down, fields, block.endStream);
     if (!block.endStream) return;
-    this.#tracker.ended(streamId, grpcStatus(fields));
+    const status = grpcStatus(fields);
+    this.#tracker.ended(streamId, status);
+    if (status === 0) this.#hear(stream);
     this.#builderEnded(stream);
+  }
+
+  /** The answer of a call that is listened to is whole. */
+  #hear(stream: MuxStream): void {
+    if (stream.heard === undefined) return;
+    const framed = Buffer.concat(stream.heard);
+    stream.heard = undefined;
+    // One message, not compressed (gRPC over HTTP/2, "Length-Prefixed-Message").
+    if (framed.length < 5 || framed[0] !== 0 || framed.readUInt32BE(1) !== framed.length - 5) return;
+    this.#events.heard(framed.subarray(5));
   }
 
   #data(piece: DataPiece): void {
@@ -231,6 +250,11 @@ export class MuxBuilder {
       if (unpadded === undefined) return;
       carried = unpadded.piece;
       this.outlet.control(serialiseWindowUpdate(piece.streamId, unpadded.paddingBytes));
+    }
+    if (stream.heard !== undefined) {
+      stream.heard.push(Buffer.from(carried.chunk.subarray(carried.start, carried.end)));
+      if (stream.heard.reduce((bytes, part) => bytes + part.length, 0) > MAX_HEARD_BYTES)
+        stream.heard = undefined;
     }
     stream.client.outlet.data(stream.down, carried);
     if (piece.left > 0 || (piece.flags & Flag.endStream) === 0) return;

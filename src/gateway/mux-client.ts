@@ -26,6 +26,7 @@ import { MuxStream } from './mux-stream.ts';
 import { grantLane, Outlet } from './outlet.ts';
 import { PaddedData } from './padded-data.ts';
 import { fieldValue } from './sniffer.ts';
+import { GrpcStatus, type Refusal, type Request, type StandInAnswer } from './stand-in.ts';
 
 /** Bytes of DATA a client may send that have not gone on to the builder. */
 export const CLIENT_WINDOW = 512 * 1024;
@@ -36,8 +37,10 @@ const MAX_REQUEST_HEADER_BYTES = 1024 * 1024;
 /** Open streams of one client. */
 const MAX_STREAMS = 1_000;
 
-/** gRPC's UNAVAILABLE. */
-const UNAVAILABLE = '14';
+const BUILDER_LOST: Refusal = {
+  status: GrpcStatus.unavailable,
+  message: 'the connection to the builder was lost',
+};
 
 /** The builder's SETTINGS that clients have to know, by identifier. */
 export type BuilderSettings = ReadonlyMap<number, number>;
@@ -52,6 +55,8 @@ export interface MuxClientEvents {
   /** The client has reset a stream. */
   cancelled(stream: MuxStream, code: number): void;
   ping(payload: Buffer): void;
+  /** What becomes of a request while there is no builder that takes it. */
+  standIn(request: Request): StandInAnswer;
 }
 
 export class MuxClient {
@@ -78,8 +83,8 @@ export class MuxClient {
   #toCredit = 0;
   #goneAway = false;
   #failed = false;
-  /** Its build was at a builder that is gone: see builderLost. */
-  #bereft = false;
+  /** What all its requests are answered until there is a builder: see builderLost and refuse. */
+  #refusal: Refusal | undefined;
 
   constructor(id: number, socket: Duplex, events: MuxClientEvents) {
     this.id = id;
@@ -110,7 +115,7 @@ export class MuxClient {
 
   /** Passes on the builder's settings, as far as the client does not know them. */
   tell(settings: BuilderSettings): void {
-    this.#bereft = false;
+    this.#refusal = undefined;
     const news = [...settings].filter(([id, value]) => this.#told.get(id) !== value);
     if (news.length === 0) return;
     for (const [id, value] of news) this.#told.set(id, value);
@@ -170,34 +175,63 @@ export class MuxClient {
    */
   builderLost(lost: readonly MuxStream[]): void {
     const open = lost.filter((stream) => !stream.builderClosed);
-    if (open.some((stream) => stream.answered || stream.path === SOLVE_PATH)) this.#bereft = true;
+    if (open.some((stream) => stream.answered || stream.path === SOLVE_PATH)) this.#refusal = BUILDER_LOST;
     for (const stream of lost) {
       const clientEnded = stream.up.closing;
       stream.up.closing = true;
       stream.up.ended = true;
       if (stream.builderClosed) this.#forget(stream);
-      else if (this.#bereft) this.#unavailable(stream, clientEnded);
+      else if (this.#refusal !== undefined) this.#refuse(stream, this.#refusal, clientEnded);
       else this.outlet.reset(stream.down, ErrorCode.refusedStream);
       stream.builderClosed = true;
     }
-    if (!this.#bereft) return;
+    if (this.#refusal !== undefined) this.#refuseWaiting(this.#refusal);
+  }
+
+  /** Whether a request of it waits for a builder. */
+  get waits(): boolean {
+    for (const { up } of this.streams.values()) if (up.id === 0 && !up.idle) return true;
+    return false;
+  }
+
+  /**
+   * No builder will come for what waits: it is answered, and so is whatever the client asks for until there is one.
+   * buildx answers a ListWorkers that fails with an Info of its own, and shows what becomes of that.
+   */
+  refuse(refusal: Refusal): void {
+    if (!this.waits) return;
+    this.#refusal = refusal;
+    this.#refuseWaiting(refusal);
+  }
+
+  #refuseWaiting(refusal: Refusal): void {
     for (const stream of [...this.streams.values()]) {
-      if (stream.up.id !== 0) continue;
+      if (stream.up.id !== 0 || stream.down.closing) continue;
       const clientEnded = stream.up.closing;
       this.#events.upstream().drop(stream.up);
       stream.up.closing = true;
-      this.#unavailable(stream, clientEnded);
+      this.#refuse(stream, refusal, clientEnded);
     }
   }
 
-  /** A stream's answer when its builder is gone. */
-  #unavailable(stream: MuxStream, clientEnded: boolean): void {
+  #refuse(stream: MuxStream, refusal: Refusal, clientEnded: boolean): void {
     const trailers = [
-      field('grpc-status', UNAVAILABLE),
-      field('grpc-message', 'the connection to the builder was lost'),
+      field('grpc-status', String(refusal.status)),
+      field('grpc-message', encodeStatusMessage(refusal.message)),
     ];
-    const opening = [field(':status', '200'), field('content-type', 'application/grpc')];
-    this.outlet.headers(stream.down, stream.responded ? trailers : [...opening, ...trailers], true);
+    this.outlet.headers(stream.down, stream.responded ? trailers : [...RESPONSE, ...trailers], true);
+    if (!clientEnded) this.outlet.reset(stream.down, ErrorCode.noError);
+  }
+
+  /** Answers a unary call in the builder's stead. */
+  #reply(stream: MuxStream, message: Buffer, clientEnded: boolean): void {
+    // A gRPC message: not compressed, its length, itself.
+    const framed = Buffer.alloc(5 + message.length);
+    framed.writeUInt32BE(message.length, 1);
+    message.copy(framed, 5);
+    this.outlet.headers(stream.down, RESPONSE, false);
+    this.outlet.queueData(stream.down, framed, false);
+    this.outlet.headers(stream.down, [field('grpc-status', '0')], true);
     if (!clientEnded) this.outlet.reset(stream.down, ErrorCode.noError);
   }
 
@@ -259,10 +293,19 @@ export class MuxClient {
     this.streams.set(streamId, stream);
     if (!this.#events.available()) {
       // A call of a build whose Solve went over another connection, to a builder that is gone or going.
-      if (stream.path.startsWith(BRIDGE_PATH) && !this.#solving()) this.#bereft = true;
-      if (this.#bereft) {
+      if (stream.path.startsWith(BRIDGE_PATH) && !this.#solving()) this.#refusal = BUILDER_LOST;
+      const answer: StandInAnswer =
+        this.#refusal === undefined
+          ? this.#events.standIn({
+              path: stream.path,
+              hasDeadline: fieldValue(fields, 'grpc-timeout') !== undefined,
+              traced: fieldValue(fields, 'traceparent') !== undefined,
+            })
+          : { kind: 'refuse', ...this.#refusal };
+      if (answer.kind !== 'hold') {
         stream.up.closing = true;
-        this.#unavailable(stream, endStream);
+        if (answer.kind === 'refuse') this.#refuse(stream, answer, endStream);
+        else this.#reply(stream, answer.message, endStream);
         return;
       }
     }
@@ -351,6 +394,19 @@ function readNumber(payload: Buffer): number {
   return payload.readUInt32BE(0);
 }
 
+const RESPONSE: readonly HeaderField[] = [field(':status', '200'), field('content-type', 'application/grpc')];
+
 function field(name: string, value: string): HeaderField {
   return { name, value, sensitive: false };
+}
+
+/** grpc-message is percent-encoded UTF-8 (gRPC over HTTP/2, "Responses"). */
+function encodeStatusMessage(message: string): string {
+  return [...Buffer.from(message, 'utf8')]
+    .map((byte) =>
+      byte >= 0x20 && byte <= 0x7e && byte !== 0x25
+        ? String.fromCharCode(byte)
+        : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`,
+    )
+    .join('');
 }

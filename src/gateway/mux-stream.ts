@@ -19,6 +19,8 @@ export class MuxStream {
   responded = false;
   /** The builder has sent END_STREAM or RST_STREAM. */
   builderClosed = false;
+  /** What the builder has answered, of a call whose answer is listened to; undefined when it is not, or too long. */
+  heard: Buffer[] | undefined;
 
   constructor(client: MuxClient, clientId: number, path: string, window: number) {
     this.client = client;

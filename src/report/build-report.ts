@@ -1,9 +1,9 @@
-import type { Plan } from '../build/plan.ts';
+import type { SessionPlan } from '../build/plan.ts';
 import type { SessionResult } from '../build/story.ts';
 import type { Report } from './report.ts';
 
 /** The machine-readable report of a session. */
-export function makeReport(plan: Plan, result: SessionResult): Report {
+export function makeReport(plan: SessionPlan, result: SessionResult): Report {
   return {
     schema: 'buildkit-pool/report/v1',
     arch: plan.nodes[0]?.arch ?? '',

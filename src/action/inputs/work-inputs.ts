@@ -4,6 +4,7 @@ import { readGitHubFacts } from '../github-facts.ts';
 import { BAKE_INPUTS, readBake } from './bake-inputs.ts';
 import { BUILD_INPUTS, readBuild } from './build-inputs.ts';
 import { InputReader } from './reader.ts';
+import { givenSetupInputs, readSetup } from './setup-inputs.ts';
 import type { InputSource, InputTable, Problems } from './source.ts';
 
 /** Inputs that a build and a bake have in common. */
@@ -72,11 +73,18 @@ export function readWork(source: InputSource, problems: Problems): Work | undefi
   const build = given(BUILD_INPUTS);
   const bake = given(BAKE_INPUTS);
   const shared = given(SHARED_INPUTS);
+  const setup = givenSetupInputs(source);
+  const others = [...run, ...build, ...bake, ...shared];
+  if (setup.length > 0 && others.length > 0) {
+    problems.addPlain(
+      `${quote(setup)} set up a builder for later steps, but ${quote(others)} make this step use one itself: use two steps`,
+    );
+  }
   if (run.length > 0) {
-    const others = [...build, ...bake, ...shared];
-    if (others.length === 0) return readRun(source, problems);
+    const builds = [...build, ...bake, ...shared];
+    if (builds.length === 0) return readRun(source, problems);
     return problems.addPlain(
-      `\`run\` is given together with ${quote(others)}: a step either runs a script or builds; use two steps`,
+      `\`run\` is given together with ${quote(builds)}: a step either runs a script or builds; use two steps`,
     );
   }
   if (build.length > 0 && bake.length > 0) {
@@ -92,9 +100,7 @@ export function readWork(source: InputSource, problems: Problems): Work | undefi
   const facts = readGitHubFacts(source.env);
   if (bake.length > 0) return readBake(source, facts, problems);
   if (build.length > 0 || shared.length > 0) return readBuild(source, facts, problems);
-  return problems.addPlain(
-    'nothing to do: give `context` (a folder or Git URL) to build an image, `files` or `targets` to build targets of a bake file, or `run` to run a script with a builder',
-  );
+  return readSetup(source, problems);
 }
 
 function readRun(source: InputSource, problems: Problems): Work {

@@ -1,0 +1,97 @@
+/** Main's part of set-up mode: starts the gateway process and makes a builder that leads to it. */
+import { basename } from 'node:path';
+import type { Buildx } from '../build/buildx.ts';
+import type { PlannedNode } from '../build/plan.ts';
+import { identify } from '../process-identity.ts';
+import { ASSUMED_BUILDKIT_VERSION } from './assumed-version.ts';
+import { planRegistration, type RegisteredNode, register, unregister } from './builder-registration.ts';
+import { endGateway, type GatewayProcess, startGateway } from './gateway-process.ts';
+import type { SetupState } from './setup-state.ts';
+import type { SetupWork } from './setup-work.ts';
+
+export interface SetupWorld {
+  readonly env: NodeJS.ProcessEnv;
+  /** Private, 0700; it stays until post. */
+  readonly folder: string;
+  readonly buildx: Promise<Buildx>;
+  /** The bundle of the gateway process. */
+  readonly gatewayEntry: string;
+  readonly reportPath: string;
+  /** Process id of the runner: when that process ends, the job is over. */
+  readonly runnerPid: number;
+  /** Gives everything back. */
+  readonly signal: AbortSignal;
+  /** Told before anything is left that post would have to look for. */
+  readonly onState: (state: SetupState) => void;
+}
+
+/** The builder that later steps find. */
+export interface SetUpBuilder {
+  readonly name: string;
+  readonly nodes: readonly RegisteredNode[];
+}
+
+/** Rejects when it can't be done, with nothing left behind. No place in line is taken yet. */
+export async function setUp(
+  work: SetupWork,
+  nodes: readonly PlannedNode[],
+  queueTimeoutMs: number,
+  world: SetupWorld,
+): Promise<SetUpBuilder> {
+  const { env, folder, reportPath, signal } = world;
+  const buildx = await world.buildx;
+  await buildx.accept();
+  const name = work.name ?? `pool-${basename(folder).replace(/^.*-/, '').toLowerCase()}`;
+  const registration = await planRegistration({ name, use: work.use, buildx, env });
+  const state: SetupState = {
+    gateway: undefined,
+    registration,
+    cleanup: work.cleanup,
+    previousBuilder: work.use ? (env['BUILDX_BUILDER'] ?? '') : undefined,
+    reportPath,
+  };
+  world.onState(state);
+  let gateway: GatewayProcess | undefined;
+  let registering = false;
+  try {
+    signal.throwIfAborted();
+    gateway = await startGateway(
+      world.gatewayEntry,
+      {
+        nodes,
+        folder,
+        hold: work.hold,
+        lingerMs: work.lingerMs,
+        queueTimeoutMs,
+        assumedVersion: ASSUMED_BUILDKIT_VERSION,
+        reportPath,
+        // Started from outside of a container, it has no parent inside; then the container's end is its end.
+        runner: world.runnerPid > 1 ? identify(world.runnerPid) : undefined,
+        registration: work.cleanup ? registration : undefined,
+        builder: name,
+      },
+      env,
+    );
+    world.onState({ ...state, gateway: gateway.identity });
+    const addresses = await gateway.addresses;
+    signal.throwIfAborted();
+    const registered = nodes.map((node, index) => ({
+      name: `${name}${index}`,
+      address: addresses[index] ?? '',
+      // One node is for whatever its builder says; several are told apart by what they are for.
+      platforms: nodes.length > 1 || node.platforms.length > 0 ? node.platforms : [],
+    }));
+    registering = true;
+    await register(registration, registered, env, signal);
+    return { name, nodes: registered };
+  } catch (error) {
+    if (gateway !== undefined) await endGateway(gateway.identity);
+    // A builder of that name that is not ours made the registration fail, and stays.
+    if (registering && !isForeign(error)) await unregister(registration, env).catch(() => {});
+    throw error;
+  }
+}
+
+function isForeign(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith('`name` is ');
+}

@@ -1,0 +1,15 @@
+import type { Hold } from './line-order.ts';
+
+/** What set-up mode does: leaves a builder of buildx's for the later steps of the job. */
+export interface SetupWork {
+  readonly kind: 'setup';
+  /** Of the builder; undefined for one that is made up. */
+  readonly name: string | undefined;
+  /** Makes it the default of the later steps. */
+  readonly use: boolean;
+  readonly hold: Hold;
+  /** How long a builder is kept after its last client has left, ms. */
+  readonly lingerMs: number;
+  /** Removes the builder's entry from buildx when the job ends. */
+  readonly cleanup: boolean;
+}
