@@ -3,6 +3,7 @@ import { runnerArchitecture } from '../build/architecture.ts';
 import { type DraftPlan, PlanProblems, settlePlan } from '../build/draft-plan.ts';
 import { withAliases } from './inputs/alias-inputs.ts';
 import { BUILDX_INPUTS, readBuildxVersion } from './inputs/buildx-inputs.ts';
+import { FALLBACK_INPUTS, readFallback } from './inputs/fallback-inputs.ts';
 import {
   POOL_INPUTS,
   readConnectTimeout,
@@ -20,6 +21,7 @@ export { InputProblems };
 
 export const INPUTS = {
   ...POOL_INPUTS,
+  ...FALLBACK_INPUTS,
   ...BUILDX_INPUTS,
   ...WORK_INPUTS,
   ...SETUP_INPUTS,
@@ -61,6 +63,7 @@ export function readDraft(given: InputSource): DraftPlan {
     connectTimeoutMs,
     // What is wrong with these has been said, and does not hide what is wrong with the pool.
     lostBuilderRetries: lostBuilderRetries ?? 0,
+    fallback: readFallback(source, work, problems),
     buildxVersion,
     work: work ?? { kind: 'run', script: '', platforms: [] },
     warnings: problems.warnings,

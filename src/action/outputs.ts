@@ -5,6 +5,7 @@ export const OUTPUTS = {
   'queue-times-ms': 'The same for each architecture, JSON: `{"amd64":1200,"arm64":90000}`',
   'build-time-ms': 'From the builder being ours to giving it back, in milliseconds',
   attempts: 'How many builders, or sets of builders, the work was run on',
+  builder: 'Address of the pool that built, or `local` where this machine did (see `fallback`)',
   imageid: 'ID of the image',
   digest: 'Digest of the image',
   metadata: 'Metadata of the build, JSON',

@@ -1,25 +1,19 @@
-import { mkdtemp, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import * as core from '@actions/core';
 import { findBuildx, type WantedBuildx } from '../build/buildx.ts';
-import { fitMetadata } from '../build/image-result.ts';
+import { isOutOfReach, type LocalWorld, runLocally } from '../build/local-session.ts';
 import type { Plan, SessionPlan } from '../build/plan.ts';
 import { runSession } from '../build/session.ts';
-import type { SessionResult } from '../build/story.ts';
+import { Story } from '../build/story.ts';
 import { secretValues } from '../build/work.ts';
-import { identify, type ProcessIdentity } from '../process-identity.ts';
 import { makeReport } from '../report/build-report.ts';
-import type { Report } from '../report/report.ts';
-import { renderSummary } from '../report/summary.ts';
 import { Announcer } from './announcer.ts';
-import { formatDuration } from './duration.ts';
 import { readDraft } from './inputs.ts';
+import { LeftBehind } from './left-behind.ts';
 import { watchLines } from './line-watch.ts';
+import { describeFailure, publish } from './publish.ts';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
 import { runSetup } from './run-setup.ts';
 import { settle } from './settle.ts';
-import { STATE_FOLDER, STATE_PROCESSES } from './state.ts';
 
 /**
  * The Action, from inputs to outputs. Resolves with the message of a failure, or undefined.
@@ -60,18 +54,29 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
     ...(look === undefined ? {} : { look }),
   });
   const session: SessionPlan = { ...plan, work };
+  const world: LocalWorld = {
+    env,
+    cwd: process.cwd(),
+    folder,
+    buildx,
+    signal,
+    onStep: (step) => {
+      if (step.kind === 'started') leftBehind.add(step.pid);
+      announcer.tell(step);
+    },
+    onBuilder: (trace) => leftBehind.addLocalBuilder(trace),
+    onWarning: (message) => core.warning(message),
+  };
   try {
-    const result = await runSession(session, {
-      env,
-      cwd: process.cwd(),
-      folder,
-      buildx,
-      signal,
-      onStep: (step) => {
-        if (step.kind === 'started') leftBehind.add(step.pid);
-        announcer.tell(step);
-      },
-    });
+    let result =
+      plan.unreached === undefined
+        ? await runSession(session, world)
+        : new Story([]).finish('unreachable', undefined, plan.unreached);
+    announcer.stop();
+    if (plan.fallback === 'local' && isOutOfReach(result)) {
+      core.warning(`${result.reason}; building on this machine instead (\`fallback: local\`)`);
+      result = await runLocally(work, world, result);
+    }
     const report = makeReport(session, result);
     await publish(report, result, env);
     return result.outcome === 'succeeded' ? undefined : describeFailure(result);
@@ -89,76 +94,4 @@ function wantedBuildx({ buildxVersion, work }: Plan): WantedBuildx | undefined {
     asPlugin: work.kind === 'run' || work.kind === 'setup',
     onProgress: (line) => core.info(line),
   };
-}
-
-/** What `post` has to look for should this process be killed without warning. Saved before anything is opened. */
-class LeftBehind {
-  readonly #processes: ProcessIdentity[] = [];
-
-  constructor(folder: string) {
-    core.saveState(STATE_FOLDER, folder);
-    this.add(process.pid);
-  }
-
-  add(pid: number): void {
-    const identity = identify(pid);
-    if (identity === undefined) return;
-    this.#processes.push(identity);
-    core.saveState(STATE_PROCESSES, JSON.stringify(this.#processes));
-  }
-}
-
-async function publish(report: Report, result: SessionResult, env: NodeJS.ProcessEnv): Promise<void> {
-  core.setOutput('queue-time', formatDuration(report.queue_ms));
-  core.setOutput('queue-time-ms', report.queue_ms);
-  const queueTimes = Object.fromEntries(report.nodes.map(({ arch, queue_ms }) => [arch, queue_ms]));
-  core.setOutput('queue-times-ms', JSON.stringify(queueTimes));
-  core.setOutput('build-time-ms', report.build_ms);
-  core.setOutput('attempts', result.runs);
-  core.setOutput('imageid', result.image.imageId);
-  core.setOutput('digest', result.image.digest);
-  const metadata = fitMetadata(result.image.metadata);
-  core.setOutput('metadata', metadata);
-  if (metadata.length < result.image.metadata.length) {
-    core.warning(
-      `the metadata has ${result.image.metadata.length} characters, more than an output holds: ${metadata === '' ? 'it is left out' : 'provenance is left out of it'}`,
-    );
-  }
-  core.info(
-    `${report.outcome}: queued ${formatDuration(report.queue_ms)}, built ${formatDuration(report.build_ms)}, builders used: ${result.runs}`,
-  );
-  try {
-    // A folder of its own: mkdtemp finds a name that no other step of the job has.
-    const path = join(
-      await mkdtemp(join(env['RUNNER_TEMP'] || tmpdir(), 'buildkit-pool-report-')),
-      'report.json',
-    );
-    await writeFile(path, `${JSON.stringify(report, undefined, 2)}\n`);
-    core.setOutput('report', path);
-    if (env['GITHUB_STEP_SUMMARY']) {
-      await core.summary.addRaw(renderSummary(report, result.runs, result.reason)).write();
-    }
-  } catch (error) {
-    // The build's result stands, whatever becomes of what is written about it.
-    core.warning(
-      `the report could not be written: ${error instanceof Error ? error.message : String(error)}`,
-    );
-  }
-}
-
-function describeFailure(result: SessionResult): string {
-  switch (result.outcome) {
-    case 'succeeded':
-      return '';
-    case 'failed':
-      return `the build failed: it ${result.reason}`;
-    case 'cancelled':
-      return 'cancelled; the builder was given back';
-    case 'queue-timeout':
-      return `${result.reason}; a longer \`queue-timeout\` waits longer, a larger pool is faster`;
-    case 'unreachable':
-      return `${result.reason}`;
-    case 'builder-lost':
-      return `${result.reason}, and \`lost-builder-retries\` allows no further run (builders used: ${result.runs})`;
-  }
 }

@@ -1,4 +1,4 @@
-import { type DraftPlan, PlanProblems, settlePlan } from '../build/draft-plan.ts';
+import { type DraftPlan, PlanProblems, planWithoutPool, settlePlan } from '../build/draft-plan.ts';
 import type { Plan } from '../build/plan.ts';
 import type { PoolDocument } from '../pool-document/document.ts';
 import { isDocumentFailure } from '../pool-document/failure.ts';
@@ -19,7 +19,14 @@ export async function settle(
   signal: AbortSignal,
   warn: (message: string) => void,
 ): Promise<Plan> {
-  const document = await documentOf(draft, signal, warn);
+  let document: PoolDocument | undefined;
+  try {
+    document = await documentOf(draft, signal, warn);
+  } catch (error) {
+    const away = isDocumentFailure(error) && error.code === 'unreachable';
+    if (!away || draft.fallback === 'none') throw error;
+    return planWithoutPool(draft, error.message);
+  }
   try {
     const plan = settlePlan(draft, document);
     for (const warning of document === undefined ? [] : warningsOf(plan, document)) warn(warning);

@@ -29,6 +29,8 @@ export interface DraftPlan {
   readonly queueTimeoutMs: number | undefined;
   readonly connectTimeoutMs: number | undefined;
   readonly lostBuilderRetries: number;
+  /** Whether this machine's own engine builds when the pool can't be had. */
+  readonly fallback: 'none' | 'local';
   readonly buildxVersion: string | undefined;
   readonly work: Work;
   readonly warnings: readonly string[];
@@ -57,11 +59,19 @@ export class PlanProblems extends Error {
   }
 }
 
+/** For a pool of which nothing is known, because its document was not had: the fallback's plan. */
+export function planWithoutPool(draft: DraftPlan, reason: string): Plan {
+  return { ...settleRest(draft, undefined), nodes: [], unreached: reason };
+}
+
 /** @throws PlanProblems when the pool has no builder for a platform, or none for this machine. */
 export function settlePlan(draft: DraftPlan, document: PoolDocument | undefined): Plan {
   const nodes = document === undefined ? nodesOfTemplate(draft) : nodesOfDocument(draft, document);
+  return { ...settleRest(draft, document), nodes };
+}
+
+function settleRest(draft: DraftPlan, document: PoolDocument | undefined): Omit<Plan, 'nodes'> {
   return {
-    nodes,
     queueTimeoutMs:
       draft.queueTimeoutMs ??
       (document === undefined ? DEFAULT_QUEUE_TIMEOUT_MS : document.queue_timeout_s * 1000),
@@ -74,6 +84,7 @@ export function settlePlan(draft: DraftPlan, document: PoolDocument | undefined)
         : { baseMs: document.redial.base_ms, capMs: document.redial.cap_ms },
     lostBuilderRetries: draft.lostBuilderRetries,
     metrics: document?.metrics ?? undefined,
+    fallback: draft.fallback,
     buildxVersion: draft.buildxVersion,
     work: draft.work,
     warnings: draft.warnings,

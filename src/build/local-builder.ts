@@ -2,6 +2,8 @@
  * The fallback: a builder of this machine's own engine (buildx's docker-container driver), for when the pool can't be
  * had. It lives as long as the work does.
  */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { getExecOutput } from '@actions/exec';
 import type { Buildx } from './buildx.ts';
 import { Child, type ChildEnd } from './child.ts';
@@ -68,6 +70,17 @@ export async function removeLocalBuilder(
     ignoreReturnCode: true,
   });
   return exitCode === 0 ? undefined : `the local builder ${name} could not be removed: ${lastLine(stderr)}`;
+}
+
+/** The same by what main saved for `post`; does nothing where main made none, or has removed it. */
+export async function removeLocalBuilderOf(
+  state: string,
+  env: NodeJS.ProcessEnv,
+): Promise<string | undefined> {
+  if (state === '') return undefined;
+  const trace = JSON.parse(state) as LocalBuilderTrace;
+  if (!existsSync(join(trace.buildxConfig, 'instances', trace.name))) return undefined;
+  return await removeLocalBuilder(trace, trace.name, { ...env, BUILDX_CONFIG: trace.buildxConfig });
 }
 
 async function runBuildx(

@@ -9,8 +9,10 @@ export type { Arch };
 
 /** What to do, read once from the inputs and the pool document and never changed. */
 export interface Plan {
-  /** The builders that the work needs, in the order in which their places are taken; never empty. */
+  /** The builders that the work needs, in the order in which their places are taken; empty only where `unreached` says why. */
   readonly nodes: readonly PlannedNode[];
+  /** Why nothing can be asked of the pool, where the work is done all the same (`fallback`). */
+  readonly unreached?: string;
   /** How long each search for all of them may last. */
   readonly queueTimeoutMs: number;
   /** How long one attempt to connect may last. */
@@ -19,6 +21,8 @@ export interface Plan {
   readonly backoff: Backoff;
   /** How often the work is run again when a builder was lost after the build had begun. */
   readonly lostBuilderRetries: number;
+  /** Whether this machine's own engine builds when the pool can't be had. */
+  readonly fallback: 'none' | 'local';
   /** Which buildx to install: `v0.36.1` or `latest`; undefined: the one that is there. */
   readonly buildxVersion: string | undefined;
   /** Where the line's length can be read; undefined: nowhere. */

@@ -22,6 +22,8 @@ export interface SessionResult {
   /** One for each of the plan's nodes, in their order. */
   readonly nodes: readonly NodeResult[];
   readonly image: ImageResult;
+  /** Whether this machine's own engine did the work, and not the pool. */
+  readonly local: boolean;
 }
 
 /** How the wait for one architecture's builder went. */
@@ -178,6 +180,7 @@ export class Story {
       timeline: this.timeline,
       nodes,
       image,
+      local: false,
     };
   }
 

@@ -174,16 +174,20 @@ function reasonFor(verdict: Verdict, end: ChildEnd, loss: PoolEnd | undefined): 
   switch (verdict) {
     case 'succeeded':
       return 'done';
-    case 'failed': {
-      const how = end.signal === null ? `with exit code ${end.code}` : `by ${end.signal}`;
-      const message = lastLine(end.tail);
-      return message === '' ? `ended ${how}` : `ended ${how}: ${message}`;
-    }
+    case 'failed':
+      return describeFailedEnd(end);
     case 'dial-again':
       return `the builder went away before the build began (${describeLoss(loss)})`;
     case 'builder-lost':
       return `the builder was lost during the build (${describeLoss(loss)})`;
   }
+}
+
+/** How a program ended that did not succeed, with the last that it said. */
+export function describeFailedEnd(end: ChildEnd): string {
+  const how = end.signal === null ? `with exit code ${end.code}` : `by ${end.signal}`;
+  const message = lastLine(end.tail);
+  return message === '' ? `ended ${how}` : `ended ${how}: ${message}`;
 }
 
 /** The last line that says something, found from the end: logs have lines of any length. */

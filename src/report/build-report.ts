@@ -3,7 +3,7 @@ import type { SessionResult } from '../build/story.ts';
 import type { Report } from './report.ts';
 
 /** The machine-readable report of a session. */
-export function makeReport(plan: SessionPlan, result: SessionResult): Report {
+export function makeReport(plan: Pick<SessionPlan, 'nodes' | 'work'>, result: SessionResult): Report {
   return {
     schema: 'buildkit-pool/report/v1',
     arch: plan.nodes[0]?.arch ?? '',
@@ -22,8 +22,8 @@ export function makeReport(plan: SessionPlan, result: SessionResult): Report {
       granted_at: grantedAtMs === undefined ? null : iso(grantedAtMs),
       queue_ms: queueMs,
     })),
-    builder: plan.nodes.map(({ endpoint }) => endpoint.url).join(', '),
-    fallback: false,
+    builder: result.local ? 'local' : plan.nodes.map(({ endpoint }) => endpoint.url).join(', '),
+    fallback: result.local,
   };
 }
 

@@ -17,8 +17,9 @@ export interface Report {
   readonly attempts: readonly Attempt[];
   /** One for each architecture, in the order in which their places were taken. */
   readonly nodes: readonly ReportedNode[];
-  /** How the builder is known to the person: the endpoint that led to it; several are separated by commas. */
+  /** How the builder is known to the person: the endpoint that led to it (several: separated by commas), or `local`. */
   readonly builder: string;
+  /** Whether this machine's own engine built, because the pool could not be had. */
   readonly fallback: boolean;
 }
 

@@ -22,6 +22,8 @@ export function renderSummary(report: Report, runs: number, reason: string | und
     '',
     ...(several ? waits(report) : []),
   ];
+  if (report.fallback)
+    lines.push('> The pool could not be had: built on this machine (`fallback: local`).', '');
   if (reason !== undefined) lines.push(`> ${escapeMarkdown(reason)}`, '');
   if (runs > 1 || report.attempts.some((attempt) => attempt.reason.includes(':'))) {
     lines.push('<details><summary>Timeline</summary>', '', '| at | phase | why |', '| --- | --- | --- |');

@@ -69,6 +69,17 @@ test('a pool that is not reached: this machine builds, and says so loudly', asyn
   expect(action.summary).toContain('built on this machine');
 });
 
+test('a pool whose document is not to be had: the same', async () => {
+  const action = start({
+    endpoint: '',
+    pool: 'http://127.0.0.1:9/pool.json',
+    context: context('echo fine'),
+  });
+  expect(await action.ended, action.log).toEqual({ code: 0, signal: null });
+  expect(action.log).toMatch(/::warning::.*building on this machine instead/);
+  expect(action.report).toMatchObject({ outcome: 'succeeded', fallback: true, nodes: [] });
+});
+
 test('a pool that is full until the deadline: this machine runs the script, and the place is given up', async () => {
   const holder = start({ fallback: 'none', context: context('sleep 20') });
   await eventually('the pool is taken', async () => (await sessionsOf(pool)) === 1);
@@ -119,9 +130,10 @@ test('killed without warning while it builds here: post removes the builder', as
   const action = start({ endpoint: NOWHERE, 'queue-timeout': '1s', context: context('sleep 1616') });
   await eventually('it builds', () => processesMentioning('sleep 1616').length > 0, 60_000);
   action.signal('SIGKILL');
-  await action.ended;
+  // buildx and its build go on meanwhile.
   const { code, log } = await action.post();
   expect(code, log).toBe(0);
+  await action.ended;
   expect(await engine.containers()).toEqual([]);
   expect(readdirSync(action.temp).filter((name) => name.startsWith('bkpool-'))).toEqual([]);
 });
