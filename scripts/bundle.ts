@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 
 /** The entries of src/ that are shipped, one file each. */
-export const ENTRIES = ['main', 'post', 'cli'] as const;
+export const ENTRIES = ['main', 'post', 'bake-matrix', 'cli'] as const;
 
 /** Bundles every entry into `folder`: the same bytes from the same sources. */
 export async function bundle(folder: string): Promise<void> {

@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { renderAction, renderReadme } from '../../../scripts/contract-text.ts';
+import { renderAction, renderMatrixAction, renderReadme } from '../../../scripts/contract-text.ts';
 import { INPUTS } from '../../../src/action/inputs.ts';
 import { OUTPUTS } from '../../../src/action/outputs.ts';
 
 test('action.yml is what the tables of inputs and outputs give: npm run contract', () => {
   expect(readFileSync('action.yml', 'utf8')).toBe(renderAction());
+  expect(readFileSync('bake-matrix/action.yml', 'utf8')).toBe(renderMatrixAction());
 });
 
 test('the README is what the tables of inputs and outputs give: npm run contract', () => {
