@@ -3,7 +3,7 @@
  * build itself proves by their checksums that it had them.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
@@ -91,21 +91,22 @@ async function start(seconds: number, code: number) {
       const log = action.log.replaceAll(/^::add-mask::.*$/gm, '');
       return [
         ...look.stop(),
-        ...roots.flatMap(filesUnder).filter((path) => holdsSecret(readFileSync(path))),
+        ...roots.flatMap(filesUnder).filter(fileHoldsSecret),
         ...(holdsSecret(Buffer.from(log)) ? ['the log'] : []),
       ];
     },
     /** The same for the files of this moment alone. */
-    filesNow: () =>
-      [action.temp, home, temp, '/dev/shm'].flatMap(filesUnder).filter((path) => {
-        try {
-          return holdsSecret(readFileSync(path));
-        } catch {
-          // It was gone before it was read.
-          return false;
-        }
-      }),
+    filesNow: () => [action.temp, home, temp, '/dev/shm'].flatMap(filesUnder).filter(fileHoldsSecret),
   };
+}
+
+function fileHoldsSecret(path: string): boolean {
+  try {
+    return holdsSecret(readFileSync(path));
+  } catch {
+    // It was gone before it was read.
+    return false;
+  }
 }
 
 function holdsSecret(bytes: Buffer): boolean {
@@ -122,14 +123,19 @@ function filesUnder(root: string): readonly string[] {
     .filter((path) => (statSync(path, { throwIfNoEntry: false })?.size ?? 0) < 8 * 1024 * 1024);
 }
 
-/** Looks at the arguments of every process on this machine, again and again. */
+/**
+ * Looks at the arguments of every process, again and again. Those of builders, which are machines of their own and here
+ * have a process namespace each, are left out: BuildKit itself gives a token to its git as an argument.
+ */
 function watchArguments() {
+  const namespace = readlinkSync('/proc/self/ns/pid');
   const found = new Set<string>();
   let looks = 0;
   const timer = setInterval(() => {
     looks += 1;
     for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
       try {
+        if (readlinkSync(`/proc/${pid}/ns/pid`) !== namespace) continue;
         const line = readFileSync(`/proc/${pid}/cmdline`);
         if (holdsSecret(line)) found.add(`arguments: ${line.toString().replaceAll('\0', ' ')}`);
       } catch {
