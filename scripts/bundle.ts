@@ -8,6 +8,7 @@ const ENTRIES = {
   post: 'src/post.ts',
   cli: 'src/cli.ts',
   gateway: 'src/gateway-main.ts',
+  'bake-matrix': 'src/bake-matrix.ts',
 };
 
 /**

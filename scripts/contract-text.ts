@@ -1,9 +1,12 @@
 import type { InputEntry } from '../src/action/inputs/source.ts';
 import { INPUTS } from '../src/action/inputs.ts';
 import { OUTPUTS } from '../src/action/outputs.ts';
+import { MATRIX_INPUTS, MATRIX_OUTPUTS } from '../src/bake-matrix/contract.ts';
 
-const inputs: readonly (readonly [string, InputEntry])[] = Object.entries(INPUTS);
+const inputs: Inputs = Object.entries(INPUTS);
 const outputs = Object.entries(OUTPUTS);
+
+type Inputs = readonly (readonly [string, InputEntry])[];
 
 /** action.yml, whole. */
 export function renderAction(): string {
@@ -15,20 +18,44 @@ export function renderAction(): string {
     '  icon: layers',
     '  color: blue',
     '# Inputs and outputs are generated from src/action: npm run contract.',
-    'inputs:',
-    ...inputs.flatMap(([name, entry]) => [
-      `  ${name}:`,
-      `    description: ${scalar(entry.description)}`,
-      ...(entry.default === undefined ? [] : [`    default: ${scalar(entry.default)}`]),
-    ]),
-    'outputs:',
-    ...outputs.flatMap(([name, description]) => [`  ${name}:`, `    description: ${scalar(description)}`]),
+    ...renderContract(inputs, outputs),
     'runs:',
     '  using: node24',
     '  main: dist/main.js',
     '  post: dist/post.js',
     '',
   ].join('\n');
+}
+
+/** bake-matrix/action.yml, whole. */
+export function renderMatrixAction(): string {
+  return [
+    'name: buildkit-pool bake matrix',
+    'description: List the targets of a bake file as a matrix, to build each in a job of its own',
+    'author: The buildkit-pool authors',
+    'branding:',
+    '  icon: layers',
+    '  color: blue',
+    '# Inputs and outputs are generated from src/bake-matrix: npm run contract.',
+    ...renderContract(Object.entries(MATRIX_INPUTS), Object.entries(MATRIX_OUTPUTS)),
+    'runs:',
+    '  using: node24',
+    '  main: ../dist/bake-matrix.js',
+    '',
+  ].join('\n');
+}
+
+function renderContract(entries: Inputs, results: readonly (readonly [string, string])[]): readonly string[] {
+  return [
+    'inputs:',
+    ...entries.flatMap(([name, entry]) => [
+      `  ${name}:`,
+      `    description: ${scalar(entry.description)}`,
+      ...(entry.default === undefined ? [] : [`    default: ${scalar(entry.default)}`]),
+    ]),
+    'outputs:',
+    ...results.flatMap(([name, description]) => [`  ${name}:`, `    description: ${scalar(description)}`]),
+  ];
 }
 
 /** The README with its two tables as they should be. */

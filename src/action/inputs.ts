@@ -36,7 +36,7 @@ export function readDraft(given: InputSource): DraftPlan {
   const problems = new Problems();
   for (const name of Object.keys(INPUTS)) {
     // Neither an argument nor a path can hold one.
-    if (given.read(name).includes('\0')) problems.addPlain(`\`${name}\` holds a NUL character: remove it`);
+    if (given.read(name).includes('\0')) problems.addSecret(name, 'remove the NUL character');
   }
   const source = withAliases(given, problems);
   const runnerArch = runnerArchitecture(source.runnerArch);

@@ -33,8 +33,17 @@ export function bakeCommand(work: BakeWork, place: CommandPlace): WorkCommand {
   return inItsFolder(work, args);
 }
 
+/** What of a bake its definition depends on. */
+export type BakeReading = Pick<
+  BakeWork,
+  'source' | 'files' | 'targets' | 'set' | 'vars' | 'load' | 'push' | 'gitToken'
+>;
+
 /** `docker buildx bake --print`: what the bake files come to. Nothing is built. @throws BakeProblem */
-export function printCommand(work: BakeWork, place: Pick<CommandPlace, 'builder' | 'version'>): WorkCommand {
+export function printCommand(
+  work: BakeReading,
+  place: Pick<CommandPlace, 'builder' | 'version'>,
+): WorkCommand {
   const remote = work.source.kind === 'remote';
   const args = [
     'bake',
@@ -51,7 +60,7 @@ export function printCommand(work: BakeWork, place: Pick<CommandPlace, 'builder'
   return inItsFolder(work, args);
 }
 
-function inItsFolder(work: BakeWork, args: readonly string[]): WorkCommand {
+function inItsFolder(work: Pick<BakeWork, 'source' | 'gitToken'>, args: readonly string[]): WorkCommand {
   return {
     args,
     env: work.gitToken === undefined ? {} : { BUILDX_BAKE_GIT_AUTH_TOKEN: work.gitToken },
@@ -68,7 +77,7 @@ function allowances(work: BakeWork, version: string | undefined): readonly strin
   return isOlder(version, [0, 18]) ? work.allow : [...work.allow, 'fs=*'];
 }
 
-function variables(work: BakeWork, version: string | undefined): readonly string[] {
+function variables(work: Pick<BakeWork, 'vars'>, version: string | undefined): readonly string[] {
   if (work.vars.length > 0 && isOlder(version, [0, 31])) {
     throw new BakeProblem(`needs buildx 0.31 or newer for \`vars\`, and this is ${version}`);
   }

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { printCommand } from './bake-arguments.ts';
+import { type BakeReading, printCommand } from './bake-arguments.ts';
 import { type BakeDefinition, BakeProblem, parseDefinition } from './bake-definition.ts';
 import type { Buildx } from './buildx.ts';
 import type { BakeSource, SessionWork } from './work.ts';
@@ -45,21 +45,38 @@ export class BakeFiles {
 
   async #read(buildx: Buildx, builder: string, env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<void> {
     if (this.#work.kind !== 'bake') return;
-    const command = printCommand(this.#work, { builder, version: await buildx.version() });
-    const running = promisify(execFile)(buildx.command, [...buildx.prefix, ...command.args], {
-      cwd: resolve(this.#cwd, command.folder ?? '.'),
-      env: { ...env, ...command.env },
-      maxBuffer: MAX_DEFINITION_BYTES,
-      signal,
-    });
-    // A bake file read from stdin has nobody to write it.
-    running.child.stdin?.end();
-    try {
-      this.#definition = parseDefinition((await running).stdout);
-    } catch (error) {
-      if (signal.aborted || error instanceof BakeProblem) throw error;
-      throw new BakeProblem(`has no readable bake definition: ${lastLineOf(error)}`);
-    }
+    this.#definition = await readDefinition(this.#work, { buildx, builder, env, cwd: this.#cwd, signal });
+  }
+}
+
+export interface ReadingPlace {
+  readonly buildx: Buildx;
+  /** Fetches a remote definition; not asked for one on this machine. */
+  readonly builder: string;
+  readonly env: NodeJS.ProcessEnv;
+  /** The workspace. */
+  readonly cwd: string;
+  /** Ends the reading. */
+  readonly signal: AbortSignal;
+}
+
+/** What bake files come to. Rejects with a `BakeProblem`, or when the signal comes. */
+export async function readDefinition(work: BakeReading, place: ReadingPlace): Promise<BakeDefinition> {
+  const { buildx, builder } = place;
+  const command = printCommand(work, { builder, version: await buildx.version() });
+  const running = promisify(execFile)(buildx.command, [...buildx.prefix, ...command.args], {
+    cwd: resolve(place.cwd, command.folder ?? '.'),
+    env: { ...place.env, ...command.env },
+    maxBuffer: MAX_DEFINITION_BYTES,
+    signal: place.signal,
+  });
+  // A bake file read from stdin has nobody to write it.
+  running.child.stdin?.end();
+  try {
+    return parseDefinition((await running).stdout);
+  } catch (error) {
+    if (place.signal.aborted || error instanceof BakeProblem) throw error;
+    throw new BakeProblem(`has no readable bake definition: ${lastLineOf(error)}`);
   }
 }
 

@@ -21,7 +21,7 @@ export class RunningAction {
 
   constructor(
     inputs: Readonly<Record<string, string>>,
-    options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+    options: { cwd?: string; env?: NodeJS.ProcessEnv; main?: string } = {},
   ) {
     this.temp = mkdtempSync(join(tmpdir(), 'runner-'));
     const bin = join(this.temp, 'bin');
@@ -45,7 +45,7 @@ export class RunningAction {
       ),
       ...options.env,
     };
-    this.#child = spawn(process.execPath, [resolve('dist/main.js')], {
+    this.#child = spawn(process.execPath, [resolve(options.main ?? 'dist/main.js')], {
       cwd: options.cwd ?? this.temp,
       env: this.#env,
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -6,7 +7,7 @@ export function jobEnv(
   folder: string,
   job: { readonly serverUrl?: string; readonly sha?: string; readonly event?: unknown } = {},
 ): Readonly<Record<string, string>> {
-  const event = join(folder, 'event.json');
+  const event = join(folder, `event-${randomUUID()}.json`);
   writeFileSync(event, JSON.stringify(job.event ?? {}));
   return {
     GITHUB_SERVER_URL: job.serverUrl ?? 'https://github.com',

@@ -98,6 +98,13 @@ export function readWork(source: InputSource, problems: Problems): Work | undefi
     );
   }
   const facts = readGitHubFacts(source.env);
+  if (!/^https?:/.test(facts.serverUrl) || !URL.canParse(facts.serverUrl)) {
+    return problems.add(
+      'GITHUB_SERVER_URL',
+      facts.serverUrl,
+      'write the URL of the Git server in this variable',
+    );
+  }
   if (bake.length > 0) return readBake(source, facts, problems);
   if (build.length > 0 || shared.length > 0) return readBuild(source, facts, problems);
   return readSetup(source, problems);

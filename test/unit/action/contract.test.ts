@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { renderAction, renderReadme } from '../../../scripts/contract-text.ts';
+import { renderAction, renderMatrixAction, renderReadme } from '../../../scripts/contract-text.ts';
 import { INPUTS } from '../../../src/action/inputs.ts';
 import { OUTPUTS } from '../../../src/action/outputs.ts';
 
 test('action.yml is what the tables of inputs and outputs give: npm run contract', () => {
   expect(readFileSync('action.yml', 'utf8')).toBe(renderAction());
+  expect(readFileSync('bake-matrix/action.yml', 'utf8')).toBe(renderMatrixAction());
 });
 
 test('the README is what the tables of inputs and outputs give: npm run contract', () => {
@@ -21,7 +22,7 @@ test('every input has one line that says what it is', () => {
 test('every output is set by the code, and nothing else is', () => {
   const sources = ['publish', 'run-setup'].map((name) => readFileSync(`src/action/${name}.ts`, 'utf8'));
   const set = sources.flatMap((source) =>
-    [...source.matchAll(/setOutput\('([a-z-]+)'/g)].map(([, name]) => name),
+    [...source.matchAll(/setOutput\(\s*'([a-z-]+)'/g)].map(([, name]) => name),
   );
   expect([...new Set(set)].toSorted()).toEqual(Object.keys(OUTPUTS).toSorted());
 });

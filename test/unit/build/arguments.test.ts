@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readPlan } from '../../../src/action/inputs.ts';
+import { readDraft } from '../../../src/action/inputs.ts';
 import { type BakeDefinition, parseDefinition } from '../../../src/build/bake-definition.ts';
 import { type WorkCommand, workCommand } from '../../../src/build/work-command.ts';
 import { BAKE_ROWS } from './peer-bake-table.ts';
@@ -25,14 +25,14 @@ function command(
   const event = join(workspace, 'event.json');
   writeFileSync(event, JSON.stringify(row.event ?? {}));
   const whole = (name: string) => row.inputs[name] ?? '';
-  const { work } = readPlan({
+  const { work } = readDraft({
     read: (name) => (name === 'endpoint' ? 'tcp://pool:1234' : whole(name).trim()),
     readWhole: whole,
     env: { ...JOB_ENV, GITHUB_EVENT_PATH: event, ...row.env },
     runnerArch: 'X64',
     workspace,
   });
-  if (work.kind === 'run') throw new Error('not a build');
+  if (work.kind === 'run' || work.kind === 'setup') throw new Error('not a build');
   const files = { imageId: '/iid', metadata: '/meta' };
   return workCommand(work, { builder: 'pool-1', files, definition, version });
 }
