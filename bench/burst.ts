@@ -41,7 +41,7 @@ export async function main(args: string[]): Promise<void> {
   );
   const poolOptions = {
     programs,
-    arch: process.arch === 'arm64' ? ('arm64' as const) : ('amd64' as const),
+    archs: [process.arch === 'arm64' ? ('arm64' as const) : ('amd64' as const)],
     minBuilders: builders,
     maxBuilders: builders,
     port: 0,

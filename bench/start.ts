@@ -24,7 +24,7 @@ export async function main(args: string[]): Promise<void> {
   writeFileSync(join(folder, 'Dockerfile'), 'FROM scratch\nCOPY Dockerfile /\n');
   const pool = await startLocalPool({
     programs,
-    arch: process.arch === 'arm64' ? 'arm64' : 'amd64',
+    archs: [process.arch === 'arm64' ? 'arm64' : 'amd64'],
     minBuilders: 1,
     maxBuilders: 1,
     port: 0,

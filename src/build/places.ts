@@ -71,7 +71,6 @@ export class Places {
    */
   async takeAll(signal: AbortSignal): Promise<void> {
     const { nodes } = this.#plan;
-    const startedAtMs = Date.now();
     let lostInARow = 0;
     while (this.#held.length < nodes.length) {
       const loss = await this.#takeNext(signal);
@@ -86,8 +85,6 @@ export class Places {
         );
       }
     }
-    const nowMs = Date.now();
-    this.#world.story.complete(nowMs, nowMs - startedAtMs);
   }
 
   /** Resolves when one of those held is lost; never, when their gateways are closed before. */

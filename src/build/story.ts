@@ -129,22 +129,20 @@ export class Story {
     course.grantedAtMs = grant.grantedAtMs;
     course.waitedMs += waitedMs;
     this.#waiting = undefined;
-    if (this.#nodes.length > 1) {
-      this.#add(
-        'queued',
-        grant.grantedAtMs,
-        this.#named(node, `builder granted after ${waitedMs} ms, and held`),
-      );
+    if (node === this.#nodes.at(-1)) {
+      this.#complete(node, grant.grantedAtMs, waitedMs);
+    } else {
+      const reason = `builder granted after ${waitedMs} ms, and held while the next one is waited for`;
+      this.#add('queued', grant.grantedAtMs, this.#named(node, reason));
     }
   }
 
-  /** All builders are ours. */
-  complete(atMs: number, waitedMs: number): void {
+  /** All builders are ours: those before the last one are held. */
+  #complete(last: PlannedNode, atMs: number, waitedMs: number): void {
     this.#grantedAtMs = atMs;
     this.#releasedAtMs = undefined;
     this.#runs += 1;
-    const what = this.#nodes.length > 1 ? 'all builders' : 'builder';
-    this.#add('building', atMs, `${what} granted after ${waitedMs} ms`);
+    this.#add('building', atMs, this.#named(last, `builder granted after ${waitedMs} ms`));
   }
 
   released(): void {

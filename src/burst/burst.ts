@@ -83,7 +83,7 @@ export async function runBurst(options: BurstOptions): Promise<BurstResult> {
         folder: join(pool.folder, `build-${id}`),
         workspace: workspace.context,
         path: workspace.path,
-        arch: options.pool.arch,
+        arch: pool.arch,
         inputs: {
           endpoint: pool.endpoint,
           context: '.',
@@ -98,7 +98,7 @@ export async function runBurst(options: BurstOptions): Promise<BurstResult> {
           ended += 1;
         },
       });
-      const build = describeBuild(id, end, options.pool.arch, pool.endpoint);
+      const build = describeBuild(id, end, pool.arch, pool.endpoint);
       if (build.outcome !== 'succeeded' && !signal.aborted) {
         options.onFailure(id, end.log);
       }

@@ -2,8 +2,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { hostArchitecture } from '../local/architecture.ts';
 import { readArguments } from '../local/arguments.ts';
-import { hostArchitecture, requireRoot, waitForStopSignal } from '../local/command.ts';
+import { requireRoot, waitForStopSignal } from '../local/command.ts';
 import { MAX_LOCAL_BUILDERS } from '../local/pool.ts';
 import { isReadable } from '../local/program-search.ts';
 import { ensurePrograms } from '../local/programs.ts';
@@ -64,7 +65,7 @@ async function runBurstCommand(given: BurstArguments, actionFolder: string): Pro
   const result = await runBurst({
     pool: {
       programs,
-      arch: hostArchitecture(),
+      archs: [hostArchitecture()],
       minBuilders: plan.minBuilders,
       maxBuilders: plan.builders,
       port: 0,

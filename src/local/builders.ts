@@ -22,6 +22,8 @@ export interface BuilderOptions {
   readonly port: number;
   /** Control group under which its builds run. */
   readonly cgroup: string;
+  /** What it says that it builds; empty: what the machine does. */
+  readonly platforms: readonly string[];
   /** Its state and log; made here, removed by `remove`. */
   readonly folder: string;
 }
@@ -52,7 +54,9 @@ export async function startBuilder(options: BuilderOptions): Promise<Builder> {
   const { PATH = DEFAULT_PATH } = process.env;
   await mkdir(join(folder, 'tmp'), { recursive: true, mode: 0o700 });
   const configPath = join(folder, 'buildkitd.toml');
-  await writeFile(configPath, `[worker.oci]\n  defaultCgroupParent = "/${options.cgroup}"\n`);
+  const claimed =
+    options.platforms.length === 0 ? '' : `  platforms = ${JSON.stringify(options.platforms)}\n`;
+  await writeFile(configPath, `[worker.oci]\n  defaultCgroupParent = "/${options.cgroup}"\n${claimed}`);
   const logPath = join(folder, 'buildkitd.log');
   const log = openSync(logPath, 'a', 0o600);
   const child = await startChild({

@@ -1,6 +1,7 @@
 /** `buildkit-pool up`: a pool on this machine until Ctrl-C. */
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { ARCHITECTURES, type Architecture, hostArchitecture } from './architecture.ts';
 import { readArguments } from './arguments.ts';
 import {
   type LocalPool,
@@ -12,20 +13,13 @@ import {
 import { ensurePrograms } from './programs.ts';
 import type { PoolSample } from './scaler.ts';
 
-export const ARCHITECTURES = ['amd64', 'arm64'] as const;
-export type Architecture = (typeof ARCHITECTURES)[number];
-
-export function hostArchitecture(): Architecture {
-  return process.arch === 'arm64' ? 'arm64' : 'amd64';
-}
-
 const HOUR_MS = 3_600_000;
 
 interface UpArguments {
   readonly min: string;
   readonly max: string;
   readonly port: string;
-  readonly arch: string;
+  readonly arch: readonly string[];
   readonly idle: string;
   readonly sync: string;
   readonly dir?: string;
@@ -39,7 +33,12 @@ export function addUpCommand(program: Command): void {
     .option('--min <builders>', 'builders that are always there', '2')
     .option('--max <builders>', 'builders at most', '8')
     .option('--port <port>', 'port on 127.0.0.1; 0 takes a free one', '0')
-    .option('--arch <architecture>', `this machine's own: ${hostArchitecture()}`, hostArchitecture())
+    .option(
+      '--arch <architecture>',
+      `may be given twice; builders of another architecture than ${hostArchitecture()} can run no program of it (default: ${hostArchitecture()})`,
+      (arch: string, before: readonly string[]) => [...before, arch],
+      [],
+    )
     .option('--idle <duration>', 'remove builders that were not needed for so long', '20m')
     .option('--sync <duration>', "how often the scaler decides (Kubernetes' own: 15s)", '1s')
     .option('--dir <folder>', "where to keep the pool's files while it runs")
@@ -69,14 +68,15 @@ export function parseUp(given: UpArguments): Omit<LocalPoolOptions, 'programs'> 
   const minBuilders = reader.readInteger('--min', given.min, 0, MAX_LOCAL_BUILDERS);
   const maxBuilders = reader.readInteger('--max', given.max, 1, MAX_LOCAL_BUILDERS);
   const port = reader.readInteger('--port', given.port, 0, 65_535);
-  const arch = reader.readChoice('--arch', given.arch, ARCHITECTURES);
+  const named = given.arch.length === 0 ? [hostArchitecture()] : given.arch;
+  const archs = named.map((arch): Architecture => reader.readChoice('--arch', arch, ARCHITECTURES));
   const idleMs = reader.readDuration('--idle', given.idle, 1000, HOUR_MS);
   const syncMs = reader.readDuration('--sync', given.sync, 100, 60_000);
   if (minBuilders > maxBuilders) {
     reader.refuse(`--min (${minBuilders}) is more than --max (${maxBuilders})`);
   }
-  if (arch !== hostArchitecture() && ARCHITECTURES.some((known) => known === given.arch)) {
-    reader.refuse(`--arch: this machine's builders are ${hostArchitecture()}, got \`${arch}\``);
+  if (new Set(named).size !== named.length) {
+    reader.refuse(`--arch: each architecture once, got ${named.join(', ')}`);
   }
   const baseFolder = given.dir === undefined ? undefined : resolve(given.dir);
   if (baseFolder !== undefined && Buffer.byteLength(baseFolder) > MAX_BASE_FOLDER_BYTES) {
@@ -86,7 +86,7 @@ export function parseUp(given: UpArguments): Omit<LocalPoolOptions, 'programs'> 
   }
   reader.finish();
   return {
-    arch,
+    archs,
     minBuilders,
     maxBuilders,
     port,
@@ -115,15 +115,21 @@ export function waitForStopSignal(): Promise<NodeJS.Signals> {
 }
 
 function describePool(pool: LocalPool, options: Omit<LocalPoolOptions, 'programs'>): string {
-  return `Pool of ${options.minBuilders} to ${options.maxBuilders} ${options.arch} builders
+  const several = pool.lines.length > 1;
+  const endpoints = pool.lines.map(
+    ({ arch, endpoint }) => `  ${several ? arch.padEnd(8) : 'endpoint'}  ${endpoint}`,
+  );
+  const input = several ? `pool: ${pool.documentUrl}` : `endpoint: ${pool.endpoint}`;
+  return `Pool of ${options.minBuilders} to ${options.maxBuilders} ${options.archs.join(' and as many ')} builders
 
-  endpoint  ${pool.endpoint}
+${endpoints.join('\n')}
+  document  ${pool.documentUrl}
   metrics   ${pool.metricsUrl}
 
 With the Action:
   - uses: buildkit-pool/buildkit-pool@v1
     with:
-      endpoint: ${pool.endpoint}
+      ${input}
       context: .
 
 With plain buildx:
@@ -137,15 +143,16 @@ Ctrl-C stops it.
 /** One line for each change, by the time of day. */
 function reportChanges(pool: LocalPool): void {
   const say = (line: string) => console.log(`${new Date().toISOString().slice(11, 19)}  ${line}`);
-  let last = '';
+  const last = new Map<Architecture, string>();
+  const named = (arch: Architecture, text: string) => (pool.lines.length > 1 ? `${arch}: ${text}` : text);
   pool.events.on('sample', (sample) => {
     const status = describeSample(sample);
-    if (status !== last) {
-      last = status;
-      say(status);
+    if (status !== last.get(sample.arch)) {
+      last.set(sample.arch, status);
+      say(named(sample.arch, status));
     }
   });
-  pool.events.on('builder-gone', ({ name }, reason) => say(`${name} ${reason}`));
+  pool.events.on('builder-gone', ({ arch, name }, reason) => say(named(arch, `${name} ${reason}`)));
   pool.events.on('trouble', (error) => say(error.message));
 }
 

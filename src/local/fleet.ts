@@ -12,6 +12,10 @@ export interface FleetOptions {
   readonly programs: BuilderPrograms;
   readonly folder: PoolFolder;
   readonly port: number;
+  /** Tells this fleet's folders from another one's. */
+  readonly prefix: string;
+  /** What the builders say that they build; empty: what the machine does. */
+  readonly platforms: readonly string[];
   /** Where the builder with this ordinal listens. */
   addressOf(ordinal: number): string;
   /** How long the load balancer may still send builds to a builder whose name is gone. */
@@ -73,7 +77,7 @@ export function createFleet(options: FleetOptions): Fleet {
 
   const startSlot = (ordinal: number) => {
     incarnations += 1;
-    const folder = join(options.folder.path, `builder-${ordinal}-${incarnations}`);
+    const folder = join(options.folder.path, `${options.prefix}-${ordinal}-${incarnations}`);
     const { promise: ended, resolve } = Promise.withResolvers<void>();
     const slot: Slot = { phase: 'starting', builder: null, ended };
     slots.set(ordinal, slot);
@@ -113,6 +117,7 @@ export function createFleet(options: FleetOptions): Fleet {
       address: identity.address,
       port: options.port,
       cgroup: options.folder.cgroup,
+      platforms: options.platforms,
       folder,
     });
     slot.builder = builder;

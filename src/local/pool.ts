@@ -8,11 +8,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defaultHpaSpec } from '../autoscaler/hpa.ts';
-import { type BalancerModel, GATHERING_MS, PLACEHOLDER_SERVER } from '../pool/haproxy.ts';
+import { NATIVE_PLATFORMS } from '../build/architecture.ts';
+import { type BalancerModel, backendName, GATHERING_MS, PLACEHOLDER_SERVER } from '../pool/haproxy.ts';
+import { POOL_DOCUMENT_SCHEMA, type PoolDocument } from '../pool-document/document.ts';
+import { DIAL_BACKOFF } from '../queue/backoff.ts';
+import { type Architecture, hostArchitecture } from './architecture.ts';
 import { type Balancer, startBalancer } from './balancer.ts';
 import type { BuilderPrograms } from './builders.ts';
 import type { ConnectionRecord } from './connection-record.ts';
 import type { PoolCounters } from './counters.ts';
+import { startDocumentServer } from './document-server.ts';
 import { createFleet, type GoneReason } from './fleet.ts';
 import { createPoolFolder, type PoolFolder, sweepDeadPools } from './folder.ts';
 import { type NameServerHandle, startNameServer, ZONE } from './names.ts';
@@ -20,17 +25,31 @@ import { type PoolSample, startScaler } from './scaler.ts';
 
 export interface LocalPoolOptions {
   readonly programs: BuilderPrograms & { readonly haproxy: string };
-  readonly arch: 'amd64' | 'arm64';
+  /**
+   * One line of builds each, at least one. Builders of another architecture than this machine's say that they are: they
+   * build what needs no program of that architecture to run.
+   */
+  readonly archs: readonly Architecture[];
+  /** Of each architecture, like the maximum. */
   readonly minBuilders: number;
   readonly maxBuilders: number;
-  /** Port of the endpoint on 127.0.0.1; 0 takes a free one. */
+  /** Port of the first architecture's endpoint on 127.0.0.1, the next one has the next; 0 takes free ones. */
   readonly port: number;
+  /** TLS on the endpoints; plain TCP when left out. */
+  readonly tls?: LocalTls;
   /** Builders not needed for so long are removed. */
   readonly idleMs: number;
   /** How often the scaler decides. */
   readonly syncMs: number;
   /** Where the pool's folder is made; default: one folder of this user's under the system's temporary folder. */
   readonly baseFolder?: string;
+}
+
+export interface LocalTls {
+  /** Appended to the load balancer's bind lines: `ssl crt … ca-file … verify required alpn h2`. */
+  readonly bindOptions: readonly string[];
+  /** The name in its certificate. */
+  readonly serverName: string;
 }
 
 export interface LocalPoolEvents {
@@ -45,6 +64,7 @@ export interface LocalPoolEvents {
 }
 
 export interface PoolBuilder {
+  readonly arch: Architecture;
   /** As the load balancer calls it. */
   readonly name: string;
   readonly ordinal: number;
@@ -53,22 +73,32 @@ export interface PoolBuilder {
   readonly atMs: number;
 }
 
-export interface LocalPool {
+/** One architecture's line and builders. */
+export interface LocalLine {
+  readonly arch: Architecture;
   /** `tcp://127.0.0.1:1234` */
   readonly endpoint: string;
   readonly port: number;
-  /** `http://127.77.1.254:8404/metrics` */
-  readonly metricsUrl: string;
-  readonly folder: string;
-  readonly events: EventEmitter<LocalPoolEvents>;
   readCounters(): Promise<PoolCounters | null>;
   readyBuilders(): number;
   /** Settles when the load balancer uses at least `count` builders: about a second after they are ready. */
   untilReady(count: number, signal?: AbortSignal): Promise<void>;
-  /** Ends the load balancer, by default as abruptly as a lost node, and starts it anew. */
-  restartBalancer(signal?: NodeJS.Signals): Promise<void>;
   /** False when there is no such builder. */
   killBuilder(ordinal: number, signal: NodeJS.Signals): boolean;
+}
+
+/** What a pool of one architecture has, it has itself; of several, it is the first one's. */
+export interface LocalPool extends LocalLine {
+  /** In the order of the options. */
+  readonly lines: readonly LocalLine[];
+  /** `http://127.77.1.254:8403/pool.json` */
+  readonly documentUrl: string;
+  /** `http://127.77.1.254:8404/metrics` */
+  readonly metricsUrl: string;
+  readonly folder: string;
+  readonly events: EventEmitter<LocalPoolEvents>;
+  /** Ends the load balancer, by default as abruptly as a lost node, and starts it anew. */
+  restartBalancer(signal?: NodeJS.Signals): Promise<void>;
   /** Ends everything, builds too; may be called again. */
   stop(): Promise<void>;
 }
@@ -89,35 +119,93 @@ export async function startLocalPool(options: LocalPoolOptions): Promise<LocalPo
   parts.defer(() => names.close());
 
   const events = new EventEmitter<LocalPoolEvents>();
-  const builderAt = (ordinal: number): PoolBuilder => ({
-    name: builderName(ordinal),
-    ordinal,
-    address: `${builderAddress(block, ordinal)}:${BUILDER_PORT}`,
-    atMs: Date.now(),
-  });
-  const trouble = (error: Error) => events.emit('trouble', error);
-
-  const { balancer, port } = await openBalancer(options, folder, block, events);
+  const { balancer, ports } = await openBalancer(options, folder, block, events);
   parts.defer(() => balancer.stop());
   // A name that was asked for in vain is asked for again within one interval.
   const openAtMs = Date.now() + GATHERING_MS + RESOLVE_MS;
+  const lines = options.archs.map((arch, index) => {
+    const site: LineSite = { arch, index, port: ports[index] ?? 0, block, folder, openAtMs };
+    const { line, stop } = startLine(options, site, { names, balancer, events });
+    parts.defer(stop);
+    return line;
+  });
+  const [first] = lines;
+  if (first === undefined) throw new Error('a pool needs at least one architecture');
+  const documents = await startDocumentServer(internalAddress(block), DOCUMENT_PORT, () =>
+    localDocument(options, lines, `http://${internalAddress(block)}:${METRICS_PORT}/metrics`),
+  );
+  parts.defer(() => documents.close());
+  // From here on the parts belong to the pool.
+  const running = parts.move();
+  let stopping: Promise<void> | null = null;
+
+  return {
+    ...first,
+    lines,
+    documentUrl: documents.url,
+    metricsUrl: `http://${internalAddress(block)}:${METRICS_PORT}/metrics`,
+    folder: folder.path,
+    events,
+    restartBalancer: (signal = 'SIGKILL') => balancer.restart(signal),
+    stop: () => {
+      stopping ??= running.disposeAsync();
+      return stopping;
+    },
+  };
+}
+
+/** Where one architecture's line and builders are. */
+interface LineSite {
+  readonly arch: Architecture;
+  /** Among the pool's architectures. */
+  readonly index: number;
+  /** Of the endpoint. */
+  readonly port: number;
+  readonly block: number;
+  readonly folder: PoolFolder;
+  /** Before this the load balancer gives no builder away. */
+  readonly openAtMs: number;
+}
+
+interface PoolParts {
+  readonly names: NameServerHandle;
+  readonly balancer: Balancer;
+  readonly events: EventEmitter<LocalPoolEvents>;
+}
+
+/** The builders of one architecture, and the scaler that looks at its line. */
+function startLine(
+  options: LocalPoolOptions,
+  { arch, index, port, block, folder, openAtMs }: LineSite,
+  { names, balancer, events }: PoolParts,
+): { line: LocalLine; stop: () => Promise<void> } {
+  const builderPort = BUILDER_PORT + index;
+  const builderAt = (ordinal: number): PoolBuilder => ({
+    arch,
+    name: builderName(ordinal),
+    ordinal,
+    address: `${builderAddress(block, ordinal)}:${builderPort}`,
+    atMs: Date.now(),
+  });
   const fleet = createFleet({
     programs: options.programs,
     folder,
-    port: BUILDER_PORT,
+    port: builderPort,
+    prefix: arch,
+    platforms: arch === hostArchitecture() ? [] : NATIVE_PLATFORMS[arch],
     addressOf: (ordinal) => builderAddress(block, ordinal),
     forgetMs: HOLD_GONE_MS + 2 * RESOLVE_MS,
     onReady: ({ ordinal, address }) => {
-      names.add(hostOf(options.arch, ordinal), address);
+      names.add(hostOf(arch, ordinal), address);
       events.emit('builder-ready', builderAt(ordinal));
     },
-    onLeaving: ({ ordinal }) => names.remove(hostOf(options.arch, ordinal)),
+    onLeaving: ({ ordinal }) => names.remove(hostOf(arch, ordinal)),
     onGone: ({ ordinal }, reason) => events.emit('builder-gone', builderAt(ordinal), reason),
-    onTrouble: trouble,
+    onTrouble: (error) => events.emit('trouble', error),
   });
-  parts.defer(() => fleet.stop());
-  const readCounters = () => balancer.readCounters(options.arch);
+  const readCounters = () => balancer.readCounters(arch);
   const scaler = startScaler({
+    arch,
     hpa: defaultHpaSpec(options.minBuilders, options.maxBuilders, options.idleMs / 1000),
     keda: {
       pollingIntervalMs: options.syncMs,
@@ -130,29 +218,51 @@ export async function startLocalPool(options: LocalPoolOptions): Promise<LocalPo
     readCounters,
     onSample: (sample) => events.emit('sample', sample),
   });
-  parts.defer(() => scaler.stop());
-  // From here on the parts belong to the pool.
-  const running = parts.move();
-  let stopping: Promise<void> | null = null;
-
-  return {
+  const line: LocalLine = {
+    arch,
     endpoint: `tcp://127.0.0.1:${port}`,
     port,
-    metricsUrl: `http://${internalAddress(block)}:${METRICS_PORT}/metrics`,
-    folder: folder.path,
-    events,
     readCounters,
     readyBuilders: () => fleet.readyCount(),
     untilReady: async (count, signal) => {
       await sleep(Math.max(openAtMs - Date.now(), 0), undefined, signal === undefined ? {} : { signal });
       await untilReady(readCounters, count, signal);
     },
-    restartBalancer: (signal = 'SIGKILL') => balancer.restart(signal),
     killBuilder: (ordinal, signal) => fleet.kill(ordinal, signal),
-    stop: () => {
-      stopping ??= running.disposeAsync();
-      return stopping;
+  };
+  return {
+    line,
+    stop: async () => {
+      scaler.stop();
+      await fleet.stop();
     },
+  };
+}
+
+/** What the pool says of itself, as one in a cluster does. */
+function localDocument(
+  options: LocalPoolOptions,
+  lines: readonly LocalLine[],
+  metricsUrl: string,
+): PoolDocument {
+  return {
+    schema: POOL_DOCUMENT_SCHEMA,
+    name: 'local',
+    queue_timeout_s: 7_200,
+    connect_timeout_s: 15,
+    redial: { base_ms: DIAL_BACKOFF.baseMs, cap_ms: DIAL_BACKOFF.capMs },
+    linger_s: 60,
+    metrics: { url: metricsUrl, interval_s: 1 },
+    architectures: lines.map(({ arch, endpoint }) => ({
+      arch,
+      platforms: NATIVE_PLATFORMS[arch],
+      endpoint,
+      max_builders: options.maxBuilders,
+      expected_cold_start_s: 5,
+      tls: options.tls === undefined ? null : { server_name: options.tls.serverName },
+      proxies: { frontend: arch, backend: backendName(arch) },
+    })),
+    versions: {},
   };
 }
 
@@ -165,10 +275,12 @@ const FOR_EVER_MS = 24 * 24 * HOUR_MS;
 
 const NAME_PORT = 53;
 const BUILDER_PORT = 1234;
+const DOCUMENT_PORT = 8403;
 const METRICS_PORT = 8404;
 const PLACEHOLDER_PORT = 8405;
-const PLUG_PORT = 8406;
 const NAME_GATE_PORT = 8407;
+/** The first architecture's. */
+const PLUG_PORT = 8410;
 
 /** 127.77.x.1 to 127.77.x.250 are builders, 127.77.x.254 is the pool's own. */
 const BLOCKS = 255;
@@ -221,18 +333,21 @@ async function openBalancer(
   folder: PoolFolder,
   block: number,
   events: EventEmitter<LocalPoolEvents>,
-): Promise<{ balancer: Balancer; port: number }> {
+): Promise<{ balancer: Balancer; ports: readonly number[] }> {
   for (let attempt = 1; ; attempt += 1) {
-    const port = await claimPort(options.port);
+    const ports: number[] = [];
+    for (const index of options.archs.keys()) {
+      ports.push(await claimPort(options.port === 0 ? 0 : options.port + index));
+    }
     try {
       const balancer = await startBalancer({
         programs: options.programs,
         folder,
-        model: balancerModel(options, folder, block, port),
+        model: balancerModel(options, folder, block, ports),
         onRecord: (record) => events.emit('record', record),
         onTrouble: (error) => events.emit('trouble', error),
       });
-      return { balancer, port };
+      return { balancer, ports };
     } catch (error) {
       if (options.port !== 0 || attempt === PORT_ATTEMPTS) {
         throw error;
@@ -259,7 +374,7 @@ function balancerModel(
   options: LocalPoolOptions,
   folder: PoolFolder,
   block: number,
-  port: number,
+  ports: readonly number[],
 ): BalancerModel {
   const address = internalAddress(block);
   return {
@@ -281,20 +396,18 @@ function balancerModel(
     },
     keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
     checkIntervalMs: 1000,
-    pools: [
-      {
-        name: options.arch,
-        bind: { address: '127.0.0.1', port },
-        bindOptions: [],
-        serverOptions: [],
-        plug: { address, port: PLUG_PORT },
-        servers: Array.from({ length: options.maxBuilders }, (_, ordinal) => ({
-          name: builderName(ordinal),
-          host: hostOf(options.arch, ordinal),
-          port: BUILDER_PORT,
-        })),
-      },
-    ],
+    pools: options.archs.map((arch, index) => ({
+      name: arch,
+      bind: { address: '127.0.0.1', port: ports[index] ?? 0 },
+      bindOptions: options.tls?.bindOptions ?? [],
+      serverOptions: [],
+      plug: { address, port: PLUG_PORT + index },
+      servers: Array.from({ length: options.maxBuilders }, (_, ordinal) => ({
+        name: builderName(ordinal),
+        host: hostOf(arch, ordinal),
+        port: BUILDER_PORT + index,
+      })),
+    })),
   };
 }
 

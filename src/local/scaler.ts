@@ -2,10 +2,12 @@
 
 import type { HpaSpec } from '../autoscaler/hpa.ts';
 import { AUTOSCALER_START, type AutoscalerState, type KedaSpec, stepAutoscaler } from '../autoscaler/keda.ts';
+import type { Architecture } from './architecture.ts';
 import type { PoolCounters } from './counters.ts';
 import type { Fleet } from './fleet.ts';
 
 export interface ScalerOptions {
+  readonly arch: Architecture;
   readonly hpa: HpaSpec;
   readonly keda: KedaSpec;
   /** How often it decides. Kubernetes' own is 15 s; a local pool's builders start in a second, so it looks each second. */
@@ -17,6 +19,7 @@ export interface ScalerOptions {
 
 /** The pool at one moment. */
 export interface PoolSample {
+  readonly arch: Architecture;
   readonly atMs: number;
   /** Null while the load balancer cannot be asked. */
   readonly counters: PoolCounters | null;
@@ -51,7 +54,13 @@ export function startScaler(options: ScalerOptions): Scaler {
         fleet.scale(replicas);
       }
     }
-    options.onSample({ atMs: nowMs, counters, wantedBuilders: replicas, readyBuilders: fleet.readyCount() });
+    options.onSample({
+      arch: options.arch,
+      atMs: nowMs,
+      counters,
+      wantedBuilders: replicas,
+      readyBuilders: fleet.readyCount(),
+    });
   };
 
   const timer = setInterval(

@@ -1,5 +1,7 @@
 /** From what a pool's server answered to a document, or to everything that is wrong with it. */
+
 import * as z from 'zod/mini';
+import en from 'zod/v4/locales/en.js';
 import { parsePlatform } from '../build/architecture.ts';
 import { parseEndpoint } from '../queue/endpoint.ts';
 import { POOL_DOCUMENT_SCHEMA, type PoolDocument } from './document.ts';
@@ -10,7 +12,7 @@ export type DocumentReading =
   | { readonly kind: 'problems'; readonly problems: readonly string[] };
 
 // The small form of the library, and its messages in English only: this is loaded before a build begins.
-z.config(z.locales.en());
+z.config(en());
 
 const WEEK_S = 7 * 24 * 3_600;
 

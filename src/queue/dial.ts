@@ -148,9 +148,14 @@ function lostFailure(
       options,
     );
   }
-  // What a refused certificate looks like when the network loses the alert that should have said so.
+  // What a port for TLS does with a client that speaks none; and with one whose certificate it wants and does not get,
+  // where the network loses the alert that should have said so.
   const hint =
-    tls !== undefined && tls.cert === undefined ? '; it may want a client certificate: `cert`, `key`' : '';
+    tls === undefined
+      ? '; should this go on, see whether the port is one for TLS'
+      : tls.cert === undefined
+        ? '; should this go on, give `cert` and `key`'
+        : '';
   return new LineFailure('no-builder', `${endpoint.url} has no builder yet (${how}${hint})`, options);
 }
 

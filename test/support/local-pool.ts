@@ -15,7 +15,7 @@ export async function openLocalPool(
   });
   const pool = await startLocalPool({
     programs,
-    arch: process.arch === 'arm64' ? 'arm64' : 'amd64',
+    archs: [process.arch === 'arm64' ? 'arm64' : 'amd64'],
     minBuilders: 1,
     maxBuilders: 3,
     port: 0,

@@ -48,9 +48,9 @@ test('a burst of three builds on two builders', () => {
   const result = makeBurstResult({
     builds: [build('1', 0, 100, 1100), build('2', 10, 120, 1120), build('3', 20, 1110, 2110)],
     builders: [
-      { name: 'builder-0', ordinal: 0, address: '127.77.0.0:1234', atMs: START_MS },
-      { name: 'builder-1', ordinal: 1, address: '127.77.0.1:1234', atMs: START_MS },
-      { name: 'builder-1', ordinal: 1, address: '127.77.0.1:1234', atMs: START_MS + 5000 },
+      { arch: 'amd64', name: 'builder-0', ordinal: 0, address: '127.77.0.0:1234', atMs: START_MS },
+      { arch: 'amd64', name: 'builder-1', ordinal: 1, address: '127.77.0.1:1234', atMs: START_MS },
+      { arch: 'amd64', name: 'builder-1', ordinal: 1, address: '127.77.0.1:1234', atMs: START_MS + 5000 },
     ],
     records: [
       record('builder-0', 1, [0, 100, 1100]),

@@ -3,8 +3,9 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { hostArchitecture } from '../../../src/local/architecture.ts';
 import { formatDuration, readArguments } from '../../../src/local/arguments.ts';
-import { hostArchitecture, parseUp } from '../../../src/local/command.ts';
+import { parseUp } from '../../../src/local/command.ts';
 import { parseConnectionRecord } from '../../../src/local/connection-record.ts';
 import { parseCounters } from '../../../src/local/counters.ts';
 import { createPoolFolder, sweepDeadPools } from '../../../src/local/folder.ts';
@@ -17,7 +18,7 @@ const UP = {
   min: '2',
   max: '8',
   port: '0',
-  arch: hostArchitecture(),
+  arch: [],
   idle: '20m',
   sync: '1s',
   install: true,
@@ -25,7 +26,7 @@ const UP = {
 
 test('the options of `up`', () => {
   expect(parseUp(UP)).toEqual({
-    arch: hostArchitecture(),
+    archs: [hostArchitecture()],
     minBuilders: 2,
     maxBuilders: 8,
     port: 0,
@@ -35,7 +36,7 @@ test('the options of `up`', () => {
 });
 
 test('every problem of `up` is told at once', () => {
-  const given = { ...UP, min: 'two', max: '0', port: '70000', arch: 'x86', idle: '20', sync: '0s' };
+  const given = { ...UP, min: 'two', max: '0', port: '70000', arch: ['x86'], idle: '20', sync: '0s' };
   expect(() => parseUp(given)).toThrow(
     [
       '--min: expected a whole number from 0 to 250, got `two`',
