@@ -44,7 +44,7 @@ export interface StandIn {
   heard(workers: Buffer): void;
 }
 
-export const GrpcStatus = { resourceExhausted: 8, failedPrecondition: 9, unavailable: 14 } as const;
+export const GrpcStatus = { failedPrecondition: 9, unavailable: 14 } as const;
 
 export const LIST_WORKERS_PATH = '/moby.buildkit.v1.Control/ListWorkers';
 const INFO_PATH = '/moby.buildkit.v1.Control/Info';

@@ -14,6 +14,8 @@ import { promisify } from 'node:util';
 /** What has to be known to undo it; holds no secret. */
 export interface Registration {
   readonly name: string;
+  /** The run folder: a builder whose sockets are all in there is ours. */
+  readonly folder: string;
   /** buildx: a command and the arguments that come before its own. */
   readonly command: string;
   readonly prefix: readonly string[];
@@ -51,14 +53,15 @@ const CONNECT_TIMEOUT_MS = 2_000;
 export async function planRegistration(options: {
   readonly name: string;
   readonly use: boolean;
+  readonly folder: string;
   readonly buildx: { readonly command: string; readonly prefix: readonly string[] };
   readonly env: NodeJS.ProcessEnv;
 }): Promise<Registration> {
-  const { env, name, use } = options;
+  const { env, folder, name, use } = options;
   const configFolder =
     env['BUILDX_CONFIG'] || join(env['DOCKER_CONFIG'] || join(env['HOME'] || homedir(), '.docker'), 'buildx');
   const { command, prefix } = options.buildx;
-  return { name, command, prefix, configFolder, use, previous: await readCurrent(configFolder) };
+  return { name, folder, command, prefix, configFolder, use, previous: await readCurrent(configFolder) };
 }
 
 /** Makes the builder. Rejects with a `RegistrationProblem`. */
@@ -91,10 +94,13 @@ export async function register(
   }
 }
 
-/** Undoes it, as far as there is anything to undo. */
+/** Undoes it, as far as there is anything to undo. Somebody else's builder of that name is left alone. */
 export async function unregister(registration: Registration, env: NodeJS.ProcessEnv): Promise<void> {
-  const { configFolder, name, use, previous } = registration;
-  if (existsSync(instanceFile(configFolder, name))) {
+  const { configFolder, folder, name, use, previous } = registration;
+  const sockets = await ourSockets(instanceFile(configFolder, name));
+  if (sockets === 'foreign') return;
+  if (sockets !== 'none') {
+    if (!sockets.every((path) => path.startsWith(`${folder}/`))) return;
     // The default, now without a builder, sends buildx back to the one of docker's own.
     await buildx(registration, ['rm', name], env).catch(async () => {
       await rm(instanceFile(configFolder, name), { force: true });

@@ -314,9 +314,10 @@ class Line {
     wait.end(timedOut ? 'queue-timeout' : 'unreachable', message, NO_BUILDS);
     this.#log(message);
     this.#forgetPlace();
-    // Not UNAVAILABLE: buildx would ask again for 20 s and then say nothing but "deadline exceeded".
+    // Not UNAVAILABLE: buildx would ask again for 20 s and then say nothing but "deadline exceeded". Nor one of those
+    // for which it has an exit code other than 1 (INTERNAL, RESOURCE_EXHAUSTED, CANCELLED).
     this.#gateway?.refuse({
-      status: timedOut ? GrpcStatus.resourceExhausted : GrpcStatus.failedPrecondition,
+      status: GrpcStatus.failedPrecondition,
       message: timedOut
         ? `${message}; a longer queue-timeout waits longer, a larger pool is faster`
         : message,

@@ -42,7 +42,7 @@ export async function setUp(
   const buildx = await world.buildx;
   await buildx.accept();
   const name = work.name ?? `pool-${basename(folder).replace(/^.*-/, '').toLowerCase()}`;
-  const registration = await planRegistration({ name, use: work.use, buildx, env });
+  const registration = await planRegistration({ name, use: work.use, folder, buildx, env });
   const state: SetupState = {
     gateway: undefined,
     registration,
@@ -52,7 +52,6 @@ export async function setUp(
   };
   world.onState(state);
   let gateway: GatewayProcess | undefined;
-  let registering = false;
   try {
     signal.throwIfAborted();
     gateway = await startGateway(
@@ -81,17 +80,11 @@ export async function setUp(
       // One node is for whatever its builder says; several are told apart by what they are for.
       platforms: nodes.length > 1 || node.platforms.length > 0 ? node.platforms : [],
     }));
-    registering = true;
     await register(registration, registered, env, signal);
     return { name, nodes: registered };
   } catch (error) {
     if (gateway !== undefined) await endGateway(gateway.identity);
-    // A builder of that name that is not ours made the registration fail, and stays.
-    if (registering && !isForeign(error)) await unregister(registration, env).catch(() => {});
+    await unregister(registration, env).catch(() => {});
     throw error;
   }
-}
-
-function isForeign(error: unknown): boolean {
-  return error instanceof Error && error.message.startsWith('`name` is ');
 }

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { makeContext, RunningAction } from '../support/action.ts';
 import { startEngine } from '../support/engine.ts';
 import { startGitServer } from '../support/git-server.ts';
-import { jobEnv } from '../support/job.ts';
+import { jobEnv } from '../support/job-env.ts';
 import { eventually, openLocalPool } from '../support/local-pool.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { makeContext, RunningAction } from '../support/action.ts';
 import { startGitServer } from '../support/git-server.ts';
-import { jobEnv } from '../support/job.ts';
+import { jobEnv } from '../support/job-env.ts';
 import { eventually, openLocalPool } from '../support/local-pool.ts';
 
 /** Nothing else on this machine says these. */

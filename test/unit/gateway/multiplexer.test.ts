@@ -6,7 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { MethodTracker } from '../../../src/gateway/methods.ts';
-import { Multiplexer } from '../../../src/gateway/multiplexer.ts';
+import {
+  MAX_CLIENTS,
+  MAX_WAITING_BYTES,
+  Multiplexer,
+  type MultiplexerEvents,
+} from '../../../src/gateway/multiplexer.ts';
 import { CLIENT_WINDOW } from '../../../src/gateway/mux-client.ts';
 import type { PoolConnection } from '../../../src/gateway/pool-connection.ts';
 import { openingBytes, readGreeting } from '../../../src/queue/preface.ts';
@@ -63,11 +68,11 @@ afterEach(() => {
   for (const it of opened.splice(0).reverse()) 'close' in it ? it.close() : it.destroy();
 });
 
-function multiplexer() {
+function multiplexer(events: MultiplexerEvents = {}) {
   const tracker = new MethodTracker();
   const warnings: string[] = [];
   const ends = new Map<http2.ClientHttp2Session, Socket>();
-  const mux = new Multiplexer(tracker, { onWarning: (message) => warnings.push(message) });
+  const mux = new Multiplexer(tracker, { onWarning: (message) => warnings.push(message), ...events });
   opened.push(mux);
   /** node:http2 as a client; `shape` stands between it and the multiplexer. */
   const client = async (settings: http2.Settings = {}, shape = async (end: Socket) => end) => {
@@ -361,5 +366,169 @@ describe('a builder that is lost', () => {
     expect((await answers[0])?.body.toString()).toBe('kept');
     server.destroy();
     expect(await attachment.ended).toMatchObject({ cause: 'goaway' });
+  });
+});
+
+describe('its bounds', () => {
+  it('refuses a client too many, and takes the next when one has left', async () => {
+    const { mux, client, warnings, vanish } = multiplexer();
+    mux.attach((await builder(echo)).connection);
+    const sessions = await Promise.all(Array.from({ length: MAX_CLIENTS }, () => client()));
+    const [near, far] = await socketPair();
+    mux.accept(far);
+    await once(near.resume(), 'close');
+    expect(warnings).toEqual([`A client was refused: there are ${MAX_CLIENTS} already`]);
+    expect(mux.clients).toBe(MAX_CLIENTS);
+    if (sessions[0] !== undefined) vanish(sessions[0]);
+    await vi.waitFor(() => expect(mux.clients).toBe(MAX_CLIENTS - 1));
+    const request = (await client()).request({ ':path': '/', ':method': 'POST' });
+    request.end('one more');
+    expect((await answerTo(request)).body.toString()).toBe('one more');
+  });
+
+  it('clients that grant more than they read hold up the builder only until the worst of them is cut', async () => {
+    const { mux, client, warnings } = multiplexer({ stuckTimeoutMs: 300 });
+    let sentBytes = 0;
+    const { connection } = await builder((stream, headers) => {
+      if (headers[':path'] === '/free') return echo(stream, headers);
+      stream.respond({ ':status': 200 });
+      const chunk = Buffer.alloc(1024 * 1024, 'x');
+      const send = () => {
+        if (stream.destroyed) return;
+        sentBytes += chunk.length;
+        stream.write(chunk, send);
+      };
+      send();
+    });
+    mux.attach(connection);
+    let freeze = () => {};
+    const greedy = await client({ initialWindowSize: 0x7fff_ffff }, async (end) => {
+      const [near, far] = await socketPair();
+      end.pipe(near).pipe(end);
+      freeze = () => near.unpipe(end).pause();
+      return far;
+    });
+    const modest = await client();
+    const stuck = greedy.request({ ':path': '/stuck' });
+    stuck.on('error', () => {});
+    await once(stuck, 'response');
+    freeze();
+    // What the kernel and node:http2 take is not counted; the rest waits with us, up to the bound.
+    await vi.waitFor(() => expect(warnings).toHaveLength(1), { timeout: 20_000, interval: 100 });
+    expect(warnings[0]).toMatch(/^A client that does not read was cut: \d+ bytes were waiting for it$/);
+    const held = Number(/\d+/.exec(warnings[0] ?? '')?.[0]);
+    expect(held).toBeGreaterThan(MAX_WAITING_BYTES);
+    // No more than what was already on its way when the builder was no longer read.
+    expect(held).toBeLessThan(MAX_WAITING_BYTES + 17 * 1024 * 1024);
+    expect(sentBytes).toBeGreaterThan(MAX_WAITING_BYTES);
+    await vi.waitFor(() => expect(mux.waitingBytes).toBe(0));
+    expect(mux.clients).toBe(1);
+    const request = modest.request({ ':path': '/free', ':method': 'POST' });
+    request.end('free again');
+    expect((await answerTo(request)).body.toString()).toBe('free again');
+  });
+
+  it.each([
+    ['SETTINGS of a broken length', Buffer.from('000005040000000000' + '0102030405', 'hex')],
+    ['a frame of a forbidden length', Buffer.from('ffffff040000000000', 'hex')],
+    ['a header block that is none', Buffer.from('000001010500000001' + 'ff', 'hex')],
+  ])('a builder that begins with %s is lost like any other', async (_, preamble) => {
+    const { mux, client, tracker } = multiplexer();
+    const waiting = (await client()).request({ ':path': '/', ':method': 'POST' });
+    waiting.end('waits');
+    const answer = answerTo(waiting);
+    await vi.waitFor(() => expect(mux.wanted).toBe(true));
+    const [near, far] = await socketPair();
+    const attachment = mux.attach({ socket: near.pause(), preamble });
+    expect(await attachment.ended).toMatchObject({ cause: 'error', solve: 'none' });
+    await once(far.resume(), 'close');
+    expect(tracker.openStreams).toBe(0);
+    mux.attach((await builder(echo)).connection);
+    expect((await answer).body.toString()).toBe('waits');
+  });
+});
+
+describe('without a builder', () => {
+  const standIn = {
+    answer: ({ path }: { path: string }) => {
+      if (path === '/known') return { kind: 'reply', message: Buffer.from('an answer') } as const;
+      if (path === '/gone') return { kind: 'refuse', status: 9, message: 'gone: 100 %, für immer' } as const;
+      return { kind: 'hold' } as const;
+    },
+    heard: () => {},
+  };
+
+  it('what can be answered is, and wants no builder; what can not, does', async () => {
+    const wanted: boolean[] = [];
+    const { mux, client } = multiplexer({ standIn, onWanted: (now) => wanted.push(now) });
+    const session = await client();
+    for (const body of [undefined, 'a request']) {
+      const known = session.request(
+        { ':path': '/known', ':method': 'POST' },
+        { endStream: body === undefined },
+      );
+      if (body !== undefined) known.end(body);
+      const answer = await answerTo(known);
+      expect(answer).toMatchObject({ status: '0', error: undefined });
+      expect(answer.body.toString('latin1')).toBe('\0\0\0\0\x09an answer');
+    }
+    const gone = session.request({ ':path': '/gone', ':method': 'POST' });
+    expect(await answerTo(gone)).toMatchObject({ status: '9', message: 'gone: 100 %25, f%C3%BCr immer' });
+    expect(wanted).toEqual([]);
+    const held = session.request({ ':path': '/held', ':method': 'POST' });
+    held.end('held');
+    const answer = answerTo(held);
+    await vi.waitFor(() => expect(wanted).toEqual([true]));
+    const { connection } = await builder(echo);
+    mux.attach(connection);
+    expect((await answer).body.toString()).toBe('held');
+    expect(wanted).toEqual([true, false]);
+    // With a builder nothing is answered in its stead.
+    const real = session.request({ ':path': '/known', ':method': 'POST' });
+    real.end('asked');
+    expect((await answerTo(real)).body.toString()).toBe('asked');
+  });
+
+  it('those who wait are told when none will come, until one does', async () => {
+    const { mux, client } = multiplexer({ standIn });
+    const session = await client();
+    const other = await client();
+    const held = session.request({ ':path': '/held', ':method': 'POST' });
+    held.end();
+    await vi.waitFor(() => expect(mux.wanted).toBe(true));
+    const answer = answerTo(held);
+    mux.refuse({ status: 8, message: 'no builder in time' });
+    expect(await answer).toMatchObject({ status: '8', message: 'no builder in time' });
+    expect(mux.wanted).toBe(false);
+    // buildx asks again at once, for what would have been answered.
+    expect(await answerTo(session.request({ ':path': '/known', ':method': 'POST' }))).toMatchObject({
+      status: '8',
+      message: 'no builder in time',
+    });
+    expect(await answerTo(other.request({ ':path': '/known', ':method': 'POST' }))).toMatchObject({
+      status: '0',
+    });
+    mux.attach((await builder(echo)).connection);
+    const late = session.request({ ':path': '/late', ':method': 'POST' });
+    late.end('late');
+    expect((await answerTo(late)).body.toString()).toBe('late');
+  });
+
+  it('a builder that is put back while nothing is asked of it goes unnoticed', async () => {
+    const { mux, client } = multiplexer({ standIn });
+    const session = await client();
+    const first = await builder(echo);
+    const attachment = mux.attach(first.connection);
+    const asked = session.request({ ':path': '/', ':method': 'POST' });
+    asked.end('one');
+    expect((await answerTo(asked)).body.toString()).toBe('one');
+    mux.detach();
+    expect(await attachment.ended).toMatchObject({ cause: 'closed' });
+    const waiting = session.request({ ':path': '/', ':method': 'POST' });
+    waiting.end('two');
+    const answer = answerTo(waiting);
+    await vi.waitFor(() => expect(mux.wanted).toBe(true));
+    mux.attach((await builder(echo)).connection);
+    expect((await answer).body.toString()).toBe('two');
   });
 });
