@@ -55,7 +55,14 @@ async function openLines(
   const nodes: PlannedNode[] = archs.map((arch, index) => {
     const result = parseEndpoint(pools[index]?.endpoint ?? '', arch);
     if (result.kind === 'problem') throw new Error(result.problem);
-    return { arch, endpoint: result.endpoint, platforms: [`linux/${arch}`], tls: undefined };
+    return {
+      arch,
+      endpoint: result.endpoint,
+      platforms: [`linux/${arch}`],
+      tls: undefined,
+      proxies: undefined,
+      maxBuilders: undefined,
+    };
   });
   const log: string[] = [];
   const lines = await Lines.open({
