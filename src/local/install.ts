@@ -72,11 +72,33 @@ const BUILDX_OLDEST: GoBuild = {
   as: 'buildx-oldest',
 };
 
+const KUSTOMIZE: GoBuild = {
+  module: 'kustomize',
+  packages: ['sigs.k8s.io/kustomize/kustomize/v5'],
+  linkerFlags: '-s -w',
+  as: 'kustomize',
+};
+
+const KUBECONFORM: GoBuild = {
+  module: 'kubeconform',
+  packages: ['github.com/yannh/kubeconform/cmd/kubeconform'],
+  linkerFlags: '-s -w',
+};
+
+const ACTIONLINT: GoBuild = {
+  module: 'actionlint',
+  packages: ['github.com/rhysd/actionlint/cmd/actionlint'],
+  linkerFlags: `-s -w -X github.com/rhysd/actionlint.version=${PINNED_VERSIONS.actionlint}`,
+};
+
 const GO_BUILDS: Partial<Record<ProgramName, GoBuild>> = {
   buildkitd: BUILDKIT,
   buildctl: BUILDKIT,
   buildx: BUILDX,
   'buildx-oldest': BUILDX_OLDEST,
+  kustomize: KUSTOMIZE,
+  kubeconform: KUBECONFORM,
+  actionlint: ACTIONLINT,
 };
 
 /** From 1.21 on Go fetches the toolchain that a module asks for by itself. */
