@@ -209,13 +209,16 @@ async function buildWithGo(name: ProgramName, log: Log): Promise<string | null> 
   return cachedPath(name);
 }
 
-interface GoCommand {
+export interface GoCommand {
   readonly command: string;
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** Debian 12 has Go 1.19, which cannot read these modules: it then fetches the toolchain they ask for, as a module. */
-async function prepareGo(module: string, log: Log): Promise<GoCommand> {
+/**
+ * Debian 12 has Go 1.19, which cannot read these modules: it then fetches the toolchain they ask for, as a module.
+ * Exported for the schemas that tests take from Go modules.
+ */
+export async function prepareGo(module: string, log: Log): Promise<GoCommand> {
   const installed = await findGo();
   if (installed === null) {
     await installPackages(['golang-go', 'ca-certificates'], log);
