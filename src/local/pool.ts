@@ -266,6 +266,7 @@ function balancerModel(
     // One thread serves a machine's builds with ease, and what it logs is in the order in which it happened.
     threads: 1,
     maxConnections: 4000,
+    hardStopMs: null,
     logTarget: 'stdout format raw local0',
     adminSocketPath: join(folder.path, 'haproxy.sock'),
     metrics: { address, port: METRICS_PORT },
@@ -281,12 +282,17 @@ function balancerModel(
     },
     keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
     checkIntervalMs: 1000,
+    entrances: [],
+    earlySettingsPath: null,
     pools: [
       {
         name: options.arch,
         bind: { address: '127.0.0.1', port },
-        bindOptions: [],
-        serverOptions: [],
+        fedBy: 'network',
+        places: 'token',
+        headStarts: [],
+        builderTls: null,
+        slotPort: null,
         plug: { address, port: PLUG_PORT },
         servers: Array.from({ length: options.maxBuilders }, (_, ordinal) => ({
           name: builderName(ordinal),
