@@ -129,7 +129,11 @@ function makeStrict(value: unknown): unknown {
     return value;
   }
   const node = value as Record<string, unknown>;
-  const { format, nullable: _nullable, ...rest } = Object.fromEntries(
+  const {
+    format,
+    nullable: _nullable,
+    ...rest
+  } = Object.fromEntries(
     Object.entries(node).filter(([key]) => !key.startsWith('x-kubernetes-') && key !== 'description'),
   );
   const strict: Record<string, unknown> = Object.fromEntries(
