@@ -194,32 +194,34 @@ function linePorts({ pool }: PoolPods): readonly number[] {
   ];
 }
 
-/** Runners join the line, read how long it is and find the pool; that is all they do. */
+/** Runners join the line; those in the cluster also read how long it is, and the pool document. */
 function clientRows(pool: PoolSizing, own: PoolPods): readonly Expectation[] {
-  const { namespaces, cidrs } = pool.pool.exposure.clients;
-  const runners: readonly Peer[] = [
-    ...(namespaces.length > 0 ? namespaces : [STRANGER]).map((namespace) => podIn(namespace, 'runner')),
-    ...cidrs.map(
-      (cidr): AddressPeer => ({ kind: 'address', name: 'a runner', ip: cidr.split('/')[0] ?? '' }),
+  const { service, clients } = pool.pool.exposure;
+  const { namespaces, cidrs } = clients;
+  const open = namespaces.length === 0 && cidrs.length === 0;
+  const inside = (open ? [STRANGER] : namespaces).map((namespace) => podIn(namespace, 'runner'));
+  const outside = (open && service === 'load-balancer' ? ['198.51.100.7/32'] : cidrs).map(
+    (cidr): AddressPeer => ({ kind: 'address', name: 'a runner', ip: cidr.split('/')[0] ?? '' }),
+  );
+  const others: readonly Peer[] = open ? [] : [podIn(STRANGER, 'runner'), ...unlisted(cidrs)];
+  const lines = (peers: readonly Peer[], allowed: boolean, because: string) =>
+    peers.flatMap((peer) => linePorts(own).map((port) => row([peer, own.balancer], port, allowed, because)));
+  const documents = (peers: readonly Peer[], allowed: boolean, because: string) =>
+    peers.map((peer) => row([peer, own.document], pool.document.port, allowed, because));
+  return [
+    ...lines([...inside, ...outside], true, 'runners join the line'),
+    ...documents(inside, true, 'runners read the pool document'),
+    ...(service === 'cluster' ? inside : []).map((runner) =>
+      row([runner, own.balancer], pool.balancer.metricsPort, true, 'runners tell how long the line is'),
     ),
+    ...lines(others, false, 'only listed clients may build'),
+    ...documents(others, false, 'only listed clients may build'),
   ];
-  const allowed = runners.flatMap((runner) => [
-    ...linePorts(own).map((port) => row([runner, own.balancer], port, true, 'runners join the line')),
-    row([runner, own.balancer], pool.balancer.metricsPort, true, 'runners tell how long the line is'),
-    row([runner, own.document], pool.document.port, true, 'runners read the pool document'),
-  ]);
-  const closed = namespaces.length > 0 || cidrs.length > 0;
-  const others: readonly Peer[] = closed
-    ? [
-        podIn(STRANGER, 'runner'),
-        ...(cidrs.includes('0.0.0.0/0') ? [] : [{ ...INTERNET, name: 'the internet' }]),
-      ]
-    : [];
-  const refused = others.flatMap((other) => [
-    ...linePorts(own).map((port) => row([other, own.balancer], port, false, 'only listed clients may build')),
-    row([other, own.document], pool.document.port, false, 'only listed clients may build'),
-  ]);
-  return [...allowed, ...refused];
+}
+
+/** Somebody on the internet, where not everybody there is listed. */
+function unlisted(cidrs: readonly string[]): readonly AddressPeer[] {
+  return cidrs.includes('0.0.0.0/0') ? [] : [{ ...INTERNET, name: 'the internet' }];
 }
 
 function monitoringRows(sizing: Sizing, pool: PoolSizing, own: PoolPods): readonly Expectation[] {
