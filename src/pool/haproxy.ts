@@ -74,7 +74,14 @@ function global(model: BalancerModel): string {
     ...(usesTls(model)
       ? ['# The key of tls.crt is in tls.key, as Kubernetes lays them down.', 'ssl-load-extra-del-ext']
       : []),
-    ...(model.earlySettingsPath === null ? [] : [`lua-load ${model.earlySettingsPath}`]),
+    ...(model.earlySettingsPath === null
+      ? []
+      : [
+          '.if version_atleast(3.1)',
+          'tune.lua.bool-sample-conversion normal',
+          '.endif',
+          `lua-load ${model.earlySettingsPath}`,
+        ]),
     ...(model.adminSocketPath === null ? [] : [`stats socket ${model.adminSocketPath} mode 600 level admin`]),
   ]);
 }
