@@ -45,6 +45,9 @@ export function poolAlerts(pool: PoolSizing): AlertRule[] {
   return [
     documentDown(pool),
     ...(pool.certificates === null ? [] : [certificateExpiring(pool, pool.certificates)]),
+    ...(pool.certificates === null || pool.names.balancerSecret === null
+      ? []
+      : [balancerCertificateOld(pool, pool.certificates)]),
   ];
 }
 
@@ -248,15 +251,17 @@ function scalerLags(
 
 function certificateExpiring(pool: PoolSizing, certificates: CertificateSizing): AlertRule {
   const { balancerSecret, balancerClientSecret, buildersSecret, clientSecret } = pool.names;
-  const names = [balancerSecret, balancerClientSecret, buildersSecret, clientSecret].filter(
-    (name) => name !== null,
-  );
+  const names = [
+    ...[balancerSecret, balancerClientSecret, buildersSecret, clientSecret].filter((name) => name !== null),
+    // The pool's own authorities, where cert-manager makes them.
+    `${pool.pool.name}-(clients|builders)-ca`,
+  ].join('|');
   const byCertManager = foreignMetric('certmanager_certificate_expiration_timestamp_seconds', pool, {
-    'name=~': names.join('|'),
+    'name=~': names,
   });
   const byExporter = metric('x509_cert_not_after', {
     secret_namespace: pool.names.namespace,
-    'secret_name=~': names.join('|'),
+    'secret_name=~': names,
   });
   const ends = `label_replace(${byCertManager}, "certificate", "$1", "name", "(.*)") or label_replace(${byExporter}, "certificate", "$1", "secret_name", "(.*)")`;
   return alert(poolLabels(pool), {
@@ -276,15 +281,41 @@ function builderCertificateOld(
   architecture: ArchitectureSizing,
   certificates: CertificateSizing,
 ): AlertRule {
-  const oldest = oldestBuilderSeconds(certificates);
-  const started = `max by (pod) (${metric('kube_pod_start_time', podsOf(pool, architecture))})`;
-  return alert(ruleLabels(pool, architecture), {
+  return certificateOld(ruleLabels(pool, architecture), {
     name: 'BuildkitPoolBuilderCertificateOld',
-    severity: 'warning',
-    expr: `count(time() - (${started}) > ${oldest}) > 0`,
-    forSeconds: GONE_AFTER_SECONDS,
+    pods: podsOf(pool, architecture),
+    oldestSeconds: oldestBuilderSeconds(certificates),
     summary: `Builders of ${describe(pool, architecture)} hold an old certificate`,
-    description: `{{ $value }} builders started more than ${oldest} s ago and read their certificate then. It may end before they have all been replaced.`,
+  });
+}
+
+/** The same is true of the load balancer. */
+function balancerCertificateOld(pool: PoolSizing, certificates: CertificateSizing): AlertRule {
+  return certificateOld(poolLabels(pool), {
+    name: 'BuildkitPoolBalancerCertificateOld',
+    pods: { namespace: pool.names.namespace, 'pod=~': `${pool.names.balancer}-[a-z0-9]+-[a-z0-9]+` },
+    oldestSeconds: oldestBalancerSeconds(certificates),
+    summary: `The load balancer of the pool ${pool.pool.name} holds an old certificate`,
+  });
+}
+
+interface OldCertificate {
+  readonly name: string;
+  readonly pods: Readonly<Record<string, string>>;
+  readonly oldestSeconds: number;
+  readonly summary: string;
+}
+
+function certificateOld(labels: Record<string, string>, rule: OldCertificate): AlertRule {
+  const age = `time() - max by (pod) (${metric('kube_pod_start_time', rule.pods)})`;
+  const terminating = metric('kube_pod_deletion_timestamp', rule.pods);
+  return alert(labels, {
+    name: rule.name,
+    severity: 'warning',
+    expr: `count((${age} > ${rule.oldestSeconds}) unless on (pod) ${terminating}) > 0`,
+    forSeconds: GONE_AFTER_SECONDS,
+    summary: rule.summary,
+    description: `{{ $value }} pods started more than ${rule.oldestSeconds} s ago and read their certificate then. It may end before they have been replaced.`,
   });
 }
 
@@ -294,6 +325,11 @@ function builderCertificateOld(
  */
 export function oldestBuilderSeconds(certificates: CertificateSizing): number {
   return seconds(certificates.renewBeforeMs.value) - seconds(certificates.rollMs.value);
+}
+
+/** The load balancer is replaced within a minute; as much time as for a certificate whose renewal is overdue. */
+export function oldestBalancerSeconds(certificates: CertificateSizing): number {
+  return seconds(certificates.renewBeforeMs.value) - seconds(certificates.alertBeforeMs.value);
 }
 
 function documentDown(pool: PoolSizing): AlertRule {
