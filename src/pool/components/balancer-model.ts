@@ -1,4 +1,5 @@
 /** The load balancer's configuration and start in its pod, from the sizing. */
+import { slotPort } from '../builder/pod.ts';
 import type {
   BalancedPool,
   BalancerModel,
@@ -8,7 +9,6 @@ import type {
   SocketAddress,
 } from '../haproxy.ts';
 import type { ArchitectureSizing, PoolSizing, Sizing } from '../sizing/model.ts';
-import { builderPorts } from './builder-ports.ts';
 
 const FOLDER = '/usr/local/etc/haproxy';
 const RUN = '/run/haproxy';
@@ -93,7 +93,7 @@ function loopback(port: number): SocketAddress {
 
 function balancedPool(pool: PoolSizing, arch: ArchitectureSizing, takePort: () => number): BalancedPool {
   const { tls } = pool.pool;
-  const ports = builderPorts(arch.builder);
+  const { port } = arch.builder;
   return {
     name: arch.names.frontend,
     bind: loopback(takePort()),
@@ -107,12 +107,12 @@ function balancedPool(pool: PoolSizing, arch: ArchitectureSizing, takePort: () =
             certificatePath: `${BALANCER_PATHS.clientTls}/tls.crt`,
           }
         : null,
-    slotPort: ports.slot,
+    slotPort: slotPort(port),
     plug: loopback(takePort()),
     servers: Array.from({ length: arch.line.ceiling.value }, (_, ordinal) => ({
       name: `b${ordinal}`,
       host: arch.names.builderHost.replace('{ordinal}', String(ordinal)),
-      port: ports.builds,
+      port,
     })),
   };
 }
