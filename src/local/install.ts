@@ -40,6 +40,7 @@ const PACKAGES: Partial<Record<ProgramName, string>> = {
   haproxy: 'haproxy',
   runc: 'runc',
   busybox: 'busybox-static',
+  shellcheck: 'shellcheck',
   setpriv: 'util-linux',
   unshare: 'util-linux',
 };

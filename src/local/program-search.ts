@@ -19,6 +19,7 @@ export const PROGRAMS = [
   'kustomize',
   'kubeconform',
   'actionlint',
+  'shellcheck',
   'docker',
   'setpriv',
   'unshare',
@@ -180,6 +181,7 @@ export function remedyFor(name: ProgramName): string {
   switch (name) {
     case 'haproxy':
     case 'runc':
+    case 'shellcheck':
       return `run \`apt-get install ${name}\``;
     case 'busybox':
       return 'run `apt-get install busybox-static`';
