@@ -1,6 +1,12 @@
 /** From the text of pool.yaml to every number, or to everything that is wrong with it. */
+import { checkShape } from './config/check-shape.ts';
+import type { Finding, Path } from './config/finding.ts';
 import type { PoolFile, Problem } from './config/model.ts';
+import { resolveFile } from './config/resolve.ts';
+import { has, readSource } from './config/source.ts';
+import { findImpossible } from './sizing/check.ts';
 import type { Sizing } from './sizing/model.ts';
+import { sizeFile } from './sizing/size.ts';
 
 export type Reading =
   | {
@@ -17,4 +23,53 @@ export type Reading =
     };
 
 /** Reads pool.yaml. Pure: opens nothing, never throws for what is in `text`. */
-export type ReadPool = (text: string) => Reading;
+export function readPool(text: string): Reading {
+  const source = readSource(text);
+  if (source.kind === 'broken') return { kind: 'refused', problems: source.problems };
+  const problemsOf = (findings: readonly Finding[]): readonly Problem[] =>
+    findings
+      .map((finding) => ({ ...source.locate({ ...finding, path: writtenPath(source.value, finding.path) }) }))
+      .sort((a, b) => a.line - b.line || a.column - b.column);
+
+  const shape = checkShape(source.value);
+  // What values mean together can't be said while some of them are not even values.
+  if (shape.kind === 'misshapen') return { kind: 'refused', problems: problemsOf(shape.findings) };
+  const { file, findings } = resolveFile(shape.written);
+  const sizing = sizeFile(file);
+  const problems = problemsOf([...findings, ...findImpossible(sizing)]);
+  return problems.some(({ severity }) => severity === 'error')
+    ? { kind: 'refused', problems }
+    : { kind: 'accepted', file, sizing, warnings: problems };
+}
+
+/** One line a problem, as compilers print them: `pool.yaml:12:5: error: pools.main.tls.mode: …`. */
+export function formatProblem(fileName: string, problem: Problem): string {
+  const key = problem.key === '' ? '' : `${problem.key}: `;
+  return `${fileName}:${problem.line}:${problem.column}: ${problem.severity}: ${key}${problem.message}`;
+}
+
+/**
+ * Where in the file a value stands that may be inherited: an architecture's builds from its pool, a pool's section from
+ * the defaults. The place that goes deepest wins, the most specific first.
+ */
+function writtenPath(value: unknown, path: Path): Path {
+  const [pools, pool, section, ...rest] = path;
+  if (pools !== 'pools' || pool === undefined || section === undefined) return path;
+  const [, ...deeper] = rest;
+  const candidates: Path[] =
+    section === 'architectures' && deeper[0] === 'builds'
+      ? [path, [pools, pool, ...deeper], ['defaults', ...deeper]]
+      : section === 'architectures'
+        ? [path]
+        : [path, ['defaults', section, ...rest]];
+  const depths = candidates.map((candidate) => depth(value, candidate) - candidate.length);
+  const best = depths.indexOf(Math.max(...depths));
+  return candidates[best] ?? path;
+}
+
+/** How many steps of a path the file has. */
+function depth(value: unknown, path: Path): number {
+  let steps = 0;
+  while (steps < path.length && has(value, path.slice(0, steps + 1))) steps++;
+  return steps;
+}
