@@ -2,6 +2,7 @@
 import { checkShape } from './config/check-shape.ts';
 import type { Finding, Path } from './config/finding.ts';
 import type { PoolFile, Problem } from './config/model.ts';
+import { isIndependent, prune } from './config/prune.ts';
 import { resolveFile } from './config/resolve.ts';
 import { has, readSource } from './config/source.ts';
 import { findImpossible } from './sizing/check.ts';
@@ -32,14 +33,33 @@ export function readPool(text: string): Reading {
       .sort((a, b) => a.line - b.line || a.column - b.column);
 
   const shape = checkShape(source.value);
-  // What values mean together can't be said while some of them are not even values.
-  if (shape.kind === 'misshapen') return { kind: 'refused', problems: problemsOf(shape.findings) };
+  if (shape.kind === 'misshapen') {
+    return {
+      kind: 'refused',
+      problems: problemsOf([...shape.findings, ...checkRest(source.value, shape.findings)]),
+    };
+  }
   const { file, findings } = resolveFile(shape.written);
   const sizing = sizeFile(file);
   const problems = problemsOf([...findings, ...findImpossible(sizing)]);
   return problems.some(({ severity }) => severity === 'error')
     ? { kind: 'refused', problems }
     : { kind: 'accepted', file, sizing, warnings: problems };
+}
+
+/** What is to be said about the rest of a file in which some values are not even values. */
+function checkRest(value: unknown, misshapen: readonly Finding[]): readonly Finding[] {
+  const paths = misshapen.map(({ path }) => listOf(path));
+  const rest = checkShape(prune(value, paths));
+  if (rest.kind === 'misshapen') return [];
+  const { file, findings } = resolveFile(rest.written);
+  return [...findings, ...findImpossible(sizeFile(file))].filter(({ path }) => isIndependent(path, paths));
+}
+
+/** A faulty item stands for its whole list. */
+function listOf(path: Path): Path {
+  const item = path.findIndex((step) => typeof step === 'number');
+  return item === -1 ? path : path.slice(0, item);
 }
 
 /** One line a problem, as compilers print them: `pool.yaml:12:5: error: pools.main.tls.mode: …`. */

@@ -20,8 +20,8 @@ function about(description: string, byDefault?: unknown): About {
   return byDefault === undefined ? { description } : { description, default: byDefault };
 }
 
-function duration(what: About, least: string, most: string, example: string) {
-  const remedy = `write a duration from ${least} to ${most}, such as ${example}`;
+function duration(what: About, least: string, most: string, example: string, why = '') {
+  const remedy = `write a duration from ${least} to ${most}${why}, such as ${example}`;
   const [leastMs, mostMs] = [parseDuration(least) ?? 0, parseDuration(most) ?? 0];
   return z
     .string({ error: remedy })
@@ -163,17 +163,28 @@ function list<Item extends z.ZodType>(item: Item, what: About, remedy: string, l
     .optional();
 }
 
-function section<Shape extends z.core.$ZodLooseShape>(description: string, shape: Shape) {
-  return z.strictObject(shape, { error: 'write a map' }).meta({ description });
+/** `id`: its name among the definitions of the JSON Schema, where it occurs more than once. */
+function section<Shape extends z.core.$ZodLooseShape>(description: string, shape: Shape, id?: string) {
+  return z
+    .strictObject(shape, { error: 'write a map' })
+    .meta(id === undefined ? { description } : { description, id });
 }
 
-const toleration = section('A taint that is put up with.', {
-  key: text(LABEL_KEY, "write the taint's key").meta({ description: "The taint's key." }),
-  value: text(LABEL_VALUE, "write the taint's value as a string")
-    .meta({ description: "The taint's value; any without." })
-    .optional(),
-  effect: choice(about("The taint's effect; any without."), ['NoSchedule', 'PreferNoSchedule', 'NoExecute']),
-});
+const toleration = section(
+  'A taint that is put up with.',
+  {
+    key: text(LABEL_KEY, "write the taint's key").meta({ description: "The taint's key." }),
+    value: text(LABEL_VALUE, "write the taint's value as a string")
+      .meta({ description: "The taint's value; any without." })
+      .optional(),
+    effect: choice(about("The taint's effect; any without."), [
+      'NoSchedule',
+      'PreferNoSchedule',
+      'NoExecute',
+    ]),
+  },
+  'toleration',
+);
 
 const tolerations = list(toleration, about('Taints that are put up with.'), 'write a list of tolerations');
 
@@ -257,59 +268,69 @@ const cluster = section('The cluster that all pools live in.', {
   karpenter: karpenter.optional(),
 }).meta({ description: 'The cluster that all pools live in.' });
 
-const builds = section('What the builds are like.', {
-  longest: duration(
-    about('The longest build there is. Nothing is ever ended earlier than that.', DEFAULTS.builds.longest),
-    '1m',
-    '168h',
-    '2h',
-  ),
-  typical: duration(about('A usual one.', DEFAULTS.builds.typical), '1s', '168h', '15m'),
-  'cold-start': duration(
-    about(
-      'From wanting one more builder to its first build: a new node, its images, the start.',
-      DEFAULTS.builds.coldStart,
+const builds = section(
+  'What the builds are like.',
+  {
+    longest: duration(
+      about('The longest build there is. Nothing is ever ended earlier than that.', DEFAULTS.builds.longest),
+      '1m',
+      '168h',
+      '2h',
     ),
-    '1s',
-    '24h',
-    '5m',
-  ),
-  burst: integer(about('How many builds join at about the same time, an architecture.'), 1, 100_000),
-  'queue-timeout': duration(
-    about('How long a build waits for a builder before its job fails. Without: derived.'),
-    '1s',
-    '168h',
-    '4h',
-  ),
-});
+    typical: duration(about('A usual one.', DEFAULTS.builds.typical), '1s', '168h', '15m'),
+    'cold-start': duration(
+      about(
+        'From wanting one more builder to its first build: a new node, its images, the start.',
+        DEFAULTS.builds.coldStart,
+      ),
+      '1s',
+      '24h',
+      '5m',
+    ),
+    burst: integer(about('How many builds join at about the same time, an architecture.'), 1, 100_000),
+    'queue-timeout': duration(
+      about('How long a build waits for a builder before its job fails. Without: derived.'),
+      '1s',
+      '168h',
+      '4h',
+    ),
+  },
+  'builds',
+);
 
-const scaleDown = section('How the pool shrinks, and how builders end.', {
-  idle: duration(
-    about(
-      'A builder goes when it was not needed at any moment of this time. At most an hour (Kubernetes).',
-      DEFAULTS.scaleDown.idle,
+const scaleDown = section(
+  'How the pool shrinks, and how builders end.',
+  {
+    idle: duration(
+      about(
+        'A builder goes when it was not needed at any moment of this time. At most an hour (Kubernetes).',
+        DEFAULTS.scaleDown.idle,
+      ),
+      '1m',
+      '1h',
+      '20m',
+      ' (Kubernetes allows a stabilizationWindowSeconds of at most 3600)',
     ),
-    '1m',
-    '168h',
-    '20m',
-  ),
-  'at-once': section('How many may go in one period: the larger of the two.', {
-    builders: integer(about('This many.', DEFAULTS.scaleDown.builders), 1, 1000),
-    percent: integer(about('This part of them.', DEFAULTS.scaleDown.percent), 1, 100),
-  }).optional(),
-  period: duration(
-    about('The period. Without: the idle time, at most half an hour (Kubernetes).'),
-    '15s',
-    '168h',
-    '20m',
-  ),
-  grace: duration(
-    about('How long a terminating builder may go on. Without: derived from the longest build.'),
-    '1m',
-    '336h',
-    '2h30m',
-  ),
-});
+    'at-once': section('How many may go in one period: the larger of the two.', {
+      builders: integer(about('This many.', DEFAULTS.scaleDown.builders), 1, 1000),
+      percent: integer(about('This part of them.', DEFAULTS.scaleDown.percent), 1, 100),
+    }).optional(),
+    period: duration(
+      about('The period. Without: the idle time, at most half an hour. At most half an hour (Kubernetes).'),
+      '15s',
+      '30m',
+      '20m',
+      ' (Kubernetes allows a periodSeconds of at most 1800)',
+    ),
+    grace: duration(
+      about('How long a terminating builder may go on. Without: derived from the longest build.'),
+      '1m',
+      '336h',
+      '2h30m',
+    ),
+  },
+  'scale-down',
+);
 
 const tls = z
   .union(
@@ -357,67 +378,83 @@ const tls = z
     ],
     { error: 'write off, or a map with mode and certificates' },
   )
-  .meta({ description: 'Mutual TLS, or `off`.' });
+  .meta({ description: 'Mutual TLS, or `off`.', id: 'tls' });
 
-const cache = section('Where builders keep their cache.', {
-  kind: choice(about('In a slot on the node, or on a volume of its own an ordinal.', DEFAULTS.cache.kind), [
-    'node-local',
-    'volume',
-  ]),
-  path: text(/^\/(?!.*\/\.\.?(?:\/|$))[\w./-]{1,200}$/, 'write an absolute path on the node')
-    .meta({ ...about('Folder on the node, with node-local.', DEFAULTS.cache.path) })
-    .optional(),
-  'storage-class': objectName(about("Of the volumes; without, the cluster's default.")),
-  size: size(about('Of one volume.', DEFAULTS.cache.size), '10Gi', '64Ti', '100Gi'),
-});
+const cache = section(
+  'Where builders keep their cache.',
+  {
+    kind: choice(about('In a slot on the node, or on a volume of its own an ordinal.', DEFAULTS.cache.kind), [
+      'node-local',
+      'volume',
+    ]),
+    path: text(/^\/(?!.*\/\.\.?(?:\/|$))[\w./-]{1,200}$/, 'write an absolute path on the node')
+      .meta({ ...about('Folder on the node, with node-local.', DEFAULTS.cache.path) })
+      .optional(),
+    'storage-class': objectName(about("Of the volumes; without, the cluster's default.")),
+    size: size(about('Of one volume.', DEFAULTS.cache.size), '10Gi', '64Ti', '100Gi'),
+  },
+  'cache',
+);
 
-const exposure = section('How clients reach the load balancer.', {
-  service: choice(
-    about('Inside the cluster only, or through a load balancer of the cloud.', DEFAULTS.exposure.service),
-    ['cluster', 'load-balancer'],
-  ),
-  annotations: annotations(about('For the cloud: on the Services that clients use.')),
-  ports: choice(
-    about('One outer port an architecture, or one for all, told apart by SNI.', DEFAULTS.exposure.ports),
-    ['per-architecture', 'shared'],
-  ),
-  port: port(about('The first, or only, outer port.', DEFAULTS.exposure.port)),
-  host: text(
-    /^(?=.{1,253}$)(?:[a-z0-9-]|\{arch\})+(?:\.(?:[a-z0-9-]|\{arch\})+)*$/,
-    'write a host name, such as {arch}.builders.example.com',
-  )
-    .meta({
-      description: 'What clients dial, `{arch}` standing for the architecture. Needed with load-balancer.',
-    })
-    .optional(),
-  'early-settings': port(
-    about('First port of a second line for clients that know nothing of this project. Without: none.'),
-  ),
-  clients: section('Who may connect, for the network policies. Without: anybody.', {
-    namespaces: list(
-      dnsLabel("write a namespace's name"),
-      about('Namespaces.'),
-      'write a list of namespaces',
+const exposure = section(
+  'How clients reach the load balancer.',
+  {
+    service: choice(
+      about('Inside the cluster only, or through a load balancer of the cloud.', DEFAULTS.exposure.service),
+      ['cluster', 'load-balancer'],
     ),
-    cidrs: list(
-      z.string({ error: 'write an address range such as 10.0.0.0/8' }).refine(isAddressRange, {
-        error: 'write an address range such as 10.0.0.0/8',
-      }),
-      about('Address ranges.'),
-      'write a list of address ranges',
+    annotations: annotations(about('For the cloud: on the Services that clients use.')),
+    ports: choice(
+      about('One outer port an architecture, or one for all, told apart by SNI.', DEFAULTS.exposure.ports),
+      ['per-architecture', 'shared'],
     ),
-  }).optional(),
-});
+    port: port(about('The first, or only, outer port.', DEFAULTS.exposure.port)),
+    host: text(
+      /^(?=.{1,253}$)(?:[a-z0-9-]|\{arch\})+(?:\.(?:[a-z0-9-]|\{arch\})+)*$/,
+      'write a host name, such as {arch}.builders.example.com',
+    )
+      .meta({
+        description: 'What clients dial, `{arch}` standing for the architecture. Needed with load-balancer.',
+      })
+      .optional(),
+    'early-settings': port(
+      about('First port of a second line for clients that know nothing of this project. Without: none.'),
+    ),
+    clients: section('Who may connect, for the network policies. Without: anybody.', {
+      namespaces: list(
+        dnsLabel("write a namespace's name"),
+        about('Namespaces.'),
+        'write a list of namespaces',
+      ),
+      cidrs: list(
+        z.string({ error: 'write an address range such as 10.0.0.0/8' }).refine(isAddressRange, {
+          error: 'write an address range such as 10.0.0.0/8',
+        }),
+        about('Address ranges.'),
+        'write a list of address ranges',
+      ),
+    }).optional(),
+  },
+  'exposure',
+);
 
-const balancer = section("The load balancer's own pod.", {
-  selector: labels(about('Labels of the nodes that it may run on.')),
-  tolerations,
-  'metrics-port': port(about('Its /metrics and /healthz.', DEFAULTS.balancer.metricsPort)),
-});
+const balancer = section(
+  "The load balancer's own pod.",
+  {
+    selector: labels(about('Labels of the nodes that it may run on.')),
+    tolerations,
+    'metrics-port': port(about('Its /metrics and /healthz.', DEFAULTS.balancer.metricsPort)),
+  },
+  'balancer',
+);
 
-const document = section('The pool document server.', {
-  port: port(about('Its HTTP port.', DEFAULTS.document.port)),
-});
+const document = section(
+  'The pool document server.',
+  {
+    port: port(about('Its HTTP port.', DEFAULTS.document.port)),
+  },
+  'document',
+);
 
 const priorities = list(
   section('Builds that count as having joined earlier than they did.', {
@@ -450,16 +487,20 @@ const image = (what: string) =>
     .meta({ description: `${what} Without: the one that this version was tested with.` })
     .optional();
 
-const images = section('Images other than those this version was tested with.', {
-  buildkit: image('BuildKit.'),
-  haproxy: image('HAProxy.'),
-  document: image('What serves the pool document.'),
-  'pull-secrets': list(
-    text(SUBDOMAIN, "write a Secret's name"),
-    about("Names of Secrets in the pool's namespace."),
-    'write a list of Secrets',
-  ),
-});
+const images = section(
+  'Images other than those this version was tested with.',
+  {
+    buildkit: image('BuildKit.'),
+    haproxy: image('HAProxy.'),
+    document: image('What serves the pool document.'),
+    'pull-secrets': list(
+      text(SUBDOMAIN, "write a Secret's name"),
+      about("Names of Secrets in the pool's namespace."),
+      'write a list of Secrets',
+    ),
+  },
+  'images',
+);
 
 const nodeSize = {
   cpu: cpu(about('Cores of one node.')),
@@ -519,36 +560,40 @@ const nodes = section('Where builders run. Without: anywhere.', {
   }).optional(),
 });
 
-const architecture = section('One architecture: its line and its builders.', {
-  min: integer(about('Builders there always are.', DEFAULTS.architecture.min), 0, 1000),
-  max: integer(about('Builders there are at most.', DEFAULTS.architecture.max), 1, 1000),
-  replicas: integer(about('How many builders there are. Only with `autoscaling: off`.'), 0, 1000),
-  spare: integer(
-    about('Idle builders kept beyond what is needed, up to max.', DEFAULTS.architecture.spare),
-    0,
-    1000,
-  ),
-  fallback: integer(about('Builders while the length of the line cannot be read. Without: min.'), 1, 1000),
-  ceiling: integer(
-    about(
-      'Builders that the load balancer knows; max can grow to it without replacing it. Without: derived.',
+const architecture = section(
+  'One architecture: its line and its builders.',
+  {
+    min: integer(about('Builders there always are.', DEFAULTS.architecture.min), 0, 1000),
+    max: integer(about('Builders there are at most.', DEFAULTS.architecture.max), 1, 1000),
+    replicas: integer(about('How many builders there are. Only with `autoscaling: off`.'), 0, 1000),
+    spare: integer(
+      about('Idle builders kept beyond what is needed, up to max.', DEFAULTS.architecture.spare),
+      0,
+      1000,
     ),
-    1,
-    2048,
-  ),
-  builds: builds.optional(),
-  'builders-per-node': integer(
-    about('How many builders share one node of the preferred type.', DEFAULTS.architecture.buildersPerNode),
-    1,
-    64,
-  ),
-  builder: section('What one builder gets. Without: its part of the node.', {
-    cpu: cpu(about('Cores.')),
-    memory: size(about('Memory.'), '512Mi', '64Ti', '16Gi'),
-    disk: size(about('Cache and scratch, with node-local caches.'), '5Gi', '64Ti', '100Gi'),
-  }).optional(),
-  nodes: nodes.optional(),
-});
+    fallback: integer(about('Builders while the length of the line cannot be read. Without: min.'), 1, 1000),
+    ceiling: integer(
+      about(
+        'Builders that the load balancer knows; max can grow to it without replacing it. Without: derived.',
+      ),
+      1,
+      2048,
+    ),
+    builds: builds.optional(),
+    'builders-per-node': integer(
+      about('How many builders share one node of the preferred type.', DEFAULTS.architecture.buildersPerNode),
+      1,
+      64,
+    ),
+    builder: section('What one builder gets. Without: its part of the node.', {
+      cpu: cpu(about('Cores.')),
+      memory: size(about('Memory.'), '512Mi', '64Ti', '16Gi'),
+      disk: size(about('Cache and scratch, with node-local caches.'), '5Gi', '64Ti', '100Gi'),
+    }).optional(),
+    nodes: nodes.optional(),
+  },
+  'architecture',
+);
 
 const shared = {
   autoscaling: choice(
@@ -620,4 +665,9 @@ export function jsonSchema(): unknown {
     $id: SCHEMA_ID,
     ...z.toJSONSchema(poolFileSchema, { target: 'draft-7', io: 'input', reused: 'inline' }),
   };
+}
+
+/** The file as it is published. */
+export function formatSchema(): string {
+  return `${JSON.stringify(jsonSchema(), null, 2)}\n`;
 }

@@ -4,9 +4,8 @@ import type { Architecture, Cluster, ScaleDown } from '../config/model.ts';
 import { derived } from './derived.ts';
 import type { AutoscalerSizing, Derived } from './model.ts';
 
-/** Limits of Kubernetes' API that schema validators do not know (autoscaling/v2 HPAScalingRules, HPAScalingPolicy). */
-export const MAX_WINDOW_SECONDS = 3600;
-export const MAX_PERIOD_SECONDS = 1800;
+/** Kubernetes' limit of a policy's period, which schema validators do not know (autoscaling/v2 HPAScalingPolicy). */
+const MAX_PERIOD_SECONDS = 1800;
 /** From this minor version on an HPA may say its own tolerance without a feature gate (HPAConfigurableTolerance). */
 export const TOLERANCE_SINCE_MINOR = 35;
 /** The HPA does nothing within 10 % of its target; 1/0.9 is 11 % above it, so one more build always counts. */

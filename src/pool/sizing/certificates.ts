@@ -1,12 +1,9 @@
 /** Certificates: their names, and whether they last long enough for every builder to take a new one. */
 import { formatDuration } from '../../action/duration.ts';
 import type { Cluster, Pool } from '../config/model.ts';
-import { derived, HOUR_MS } from './derived.ts';
+import { derived } from './derived.ts';
 import { clientHost, mostBuilders } from './line.ts';
 import type { ArchitectureSizing, CertificateSizing } from './model.ts';
-
-/** At least this long before a certificate ends somebody must be able to look at why it was not renewed. */
-const LEAST_WARNING_MS = HOUR_MS / 2;
 
 export function sizeCertificates(
   pool: Pool,
@@ -32,7 +29,7 @@ export function sizeCertificates(
     renewBeforeMs: derived(renewBeforeMs, '`tls.renew-before`'),
     rollMs: derived(roll.value, roll.reason),
     alertBeforeMs: derived(
-      Math.max(Math.floor((renewBeforeMs + roll.value) / 2), Math.min(LEAST_WARNING_MS, renewBeforeMs)),
+      Math.floor((renewBeforeMs + roll.value) / 2),
       'half way between renewal and the last moment to begin a roll: by then renewal has failed',
     ),
     balancerDnsNames: unique(clientNames),

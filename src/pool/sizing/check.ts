@@ -3,7 +3,6 @@ import { formatDuration } from '../../action/duration.ts';
 import { type Finding, type Path, refusal, warning } from '../config/finding.ts';
 import type { Pool } from '../config/model.ts';
 import { formatCpu, formatSize } from '../config/units.ts';
-import { MAX_PERIOD_SECONDS, MAX_WINDOW_SECONDS } from './autoscaler.ts';
 import { INTERNAL_PORTS } from './balancer.ts';
 import { GIB, HOUR_MS, MINUTE_MS } from './derived.ts';
 import { leastGraceSeconds } from './drain.ts';
@@ -45,22 +44,6 @@ function checkScaleDown({ pool, architectures }: PoolSizing, at: Path): Finding[
   const { idleMs, periodMs, graceMs } = pool.scaleDown;
   const path = (key: string) => [...at, 'scale-down', key];
   if (pool.autoscaling !== 'off') {
-    if (idleMs > MAX_WINDOW_SECONDS * 1000) {
-      findings.push(
-        refusal(
-          path('idle'),
-          `${formatDuration(idleMs)} is more than Kubernetes allows (stabilizationWindowSeconds at most ${MAX_WINDOW_SECONDS}): write 1h or less`,
-        ),
-      );
-    }
-    if (periodMs !== null && periodMs > MAX_PERIOD_SECONDS * 1000) {
-      findings.push(
-        refusal(
-          path('period'),
-          `${formatDuration(periodMs)} is more than Kubernetes allows (periodSeconds at most ${MAX_PERIOD_SECONDS}): write 30m or less`,
-        ),
-      );
-    }
     if (periodMs !== null && periodMs > idleMs) {
       findings.push(
         refusal(
