@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { addBurstCommand } from './burst/command.ts';
 import { addUpCommand } from './local/command.ts';
+import { addPoolCommands } from './pool/command.ts';
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
@@ -15,6 +16,7 @@ const program = new Command('buildkit-pool')
   .showHelpAfterError(false);
 addUpCommand(program);
 addBurstCommand(program, actionFolder());
+addPoolCommands(program);
 
 try {
   await program.parseAsync();
