@@ -4,7 +4,7 @@
  */
 import type { ArchitectureSizing, CertificateSizing, PoolSizing } from '../sizing/model.ts';
 import { limitsOf, recorded, ruleLabels } from './recordings.ts';
-import { balancerMetric, foreignMetric, metric, podsOf } from './series.ts';
+import { foreignMetric, metric, podsOf, seriesOf } from './series.ts';
 
 export type Severity = 'critical' | 'warning';
 
@@ -21,12 +21,6 @@ const RUNBOOK = 'https://github.com/buildkit-pool/buildkit-pool/blob/main/docs/o
 
 /** A restart of the exporter, or two missed scrapes, are no outage. */
 const GONE_AFTER_SECONDS = 120;
-
-/**
- * Kubernetes itself waits five minutes (the default toleration of `node.kubernetes.io/unreachable`) before it marks the
- * pods of a silent node for deletion; shorter silences mend themselves.
- */
-const UNREACHABLE_AFTER_SECONDS = 300;
 
 /** The load balancer knows a new builder within seconds; this is beyond any replacement of the load balancer. */
 const UNSEEN_AFTER_SECONDS = 300;
@@ -74,13 +68,10 @@ export function architectureAlerts(pool: PoolSizing, architecture: ArchitectureS
 }
 
 function balancerDown(pool: PoolSizing, architecture: ArchitectureSizing): AlertRule {
-  const sessions = balancerMetric('haproxy_frontend_current_sessions', pool, {
-    proxy: architecture.names.frontend,
-  });
   return alert(ruleLabels(pool, architecture), {
     name: 'BuildkitPoolBalancerDown',
     severity: 'critical',
-    expr: `absent(${sessions})`,
+    expr: `absent(${seriesOf(pool, architecture).demand})`,
     forSeconds: GONE_AFTER_SECONDS,
     summary: `Nothing is heard from the load balancer of ${describe(pool, architecture)}`,
     description: `Prometheus has no metrics of ${pool.names.namespace}/${pool.names.balancer}. Builds may be unable to join, and the autoscaler is blind. Builders that are running keep their builds.`,
@@ -117,11 +108,23 @@ function noBuilder(pool: PoolSizing, architecture: ArchitectureSizing): AlertRul
   return alert(ruleLabels(pool, architecture), {
     name: 'BuildkitPoolNoBuilder',
     severity: 'critical',
-    expr: `${recorded('up', pool, architecture)} == 0 and ${needed}`,
+    expr: `(${recorded('up', pool, architecture)} == 0 and ${needed}) ${unlessReplacing(pool)}`,
     forSeconds: seconds(architecture.line.noBuilderAfterMs.value),
     summary: `${describe(pool, architecture)} has no builder`,
     description: `The load balancer can reach no builder of ${architecture.names.statefulSet}, and builders are needed. Builds wait.`,
   });
+}
+
+/**
+ * While an old load balancer carries on with its last builds, the builders that it has are not usable by the new one, and
+ * Prometheus may not read the old one any more.
+ */
+function unlessReplacing(pool: PoolSizing): string {
+  return `unless on () count(${metric('kube_pod_deletion_timestamp', balancerPods(pool))}) > 0`;
+}
+
+function balancerPods(pool: PoolSizing): Readonly<Record<string, string>> {
+  return { namespace: pool.names.namespace, 'pod=~': `${pool.names.balancer}-[a-z0-9]+-[a-z0-9]+` };
 }
 
 /** The first incident of the field: ready builders beyond the load balancer's lines stand idle while builds wait. */
@@ -129,7 +132,7 @@ function buildersUnseen(pool: PoolSizing, architecture: ArchitectureSizing): Ale
   return alert(ruleLabels(pool, architecture), {
     name: 'BuildkitPoolBuildersUnseen',
     severity: 'critical',
-    expr: `${recorded('ready', pool, architecture)} - ${recorded('up', pool, architecture)} > 0`,
+    expr: `(${recorded('ready', pool, architecture)} - ${recorded('up', pool, architecture)} > 0) ${unlessReplacing(pool)}`,
     forSeconds: UNSEEN_AFTER_SECONDS,
     summary: `The load balancer does not see all builders of ${describe(pool, architecture)}`,
     description: `{{ $value }} builders are ready in Kubernetes, but the load balancer has no usable line for them. It knows ordinals 0 to ${architecture.line.ceiling.value - 1}.`,
@@ -193,7 +196,7 @@ function ordinalBlocked(pool: PoolSizing, architecture: ArchitectureSizing): Ale
     name: 'BuildkitPoolOrdinalBlocked',
     severity: 'warning',
     expr: `max by (pod) ((${info}) and on (node) (${silent})) or time() - (${end}) > 0`,
-    forSeconds: UNREACHABLE_AFTER_SECONDS,
+    forSeconds: architecture.unreachableAfterSeconds.value,
     summary: `A builder of ${describe(pool, architecture)} is on a node that does not answer`,
     description:
       '{{ $labels.pod }} is on an unreachable node, or should long be gone. A StatefulSet does not start its ordinal anew before somebody acts.',
@@ -293,7 +296,7 @@ function builderCertificateOld(
 function balancerCertificateOld(pool: PoolSizing, certificates: CertificateSizing): AlertRule {
   return certificateOld(poolLabels(pool), {
     name: 'BuildkitPoolBalancerCertificateOld',
-    pods: { namespace: pool.names.namespace, 'pod=~': `${pool.names.balancer}-[a-z0-9]+-[a-z0-9]+` },
+    pods: balancerPods(pool),
     oldestSeconds: oldestBalancerSeconds(certificates),
     summary: `The load balancer of the pool ${pool.pool.name} holds an old certificate`,
   });
