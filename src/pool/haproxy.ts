@@ -5,7 +5,7 @@
 import { DIAL_BACKOFF } from '../queue/backoff.ts';
 import { entranceFrontend, wayBackends } from './haproxy/entrance.ts';
 import { SLOT_PATH } from './haproxy/gate.ts';
-import type { BalancedPool, BalancerModel, BuilderServer } from './haproxy/model.ts';
+import type { BalancedPool, BalancerModel } from './haproxy/model.ts';
 import { at, section } from './haproxy/section.ts';
 import { priorityRules } from './priority.ts';
 
@@ -186,13 +186,15 @@ function backend(pool: BalancedPool, model: BalancerModel): string {
     '# Fills the lowest ordinal first, so that the highest are the idle ones, which scale-down removes.',
     'balance first',
     `default-server maxconn 1 check inter ${model.checkIntervalMs}ms observe layer4 error-limit 1 on-error mark-down resolvers names init-addr none`,
+    ...tlsDefaults(pool),
     ...slotChecks(pool),
     ...pool.servers.map((server) =>
       [
         'server',
         server.name,
         at({ address: server.host, port: server.port }),
-        ...tlsOptions(pool, server),
+        // All that differs from line to line: a pool of hundreds is a long file.
+        ...(pool.builderTls === null ? [] : [`verifyhost ${server.host}`]),
       ].join(' '),
     ),
     ...oneBuildEach(pool),
@@ -205,13 +207,15 @@ function backend(pool: BalancedPool, model: BalancerModel): string {
 }
 
 /** Where builders have a gate, it tells whether a builder is free; see haproxy/gate.ts. */
-function slotChecks({ slotPort }: BalancedPool): readonly string[] {
+function slotChecks({ slotPort, builderTls }: BalancedPool): readonly string[] {
   if (slotPort === null) return [];
+  // Unknown to a HAProxy without TLS.
+  const plain = builderTls === null ? '' : ' no-check-ssl';
   return [
     '# The gate of each builder says whether another load balancer (one that is being replaced) has a build there.',
     `option httpchk GET ${SLOT_PATH}`,
     'http-check expect status 200',
-    `default-server check port ${slotPort} no-check-ssl rise 1 fall 1`,
+    `default-server check port ${slotPort}${plain} rise 1 fall 1`,
     '# Not given away before that is known. Before 3.1 such a build is sent back by the gate, and dials again.',
     '.if version_atleast(3.1)',
     'default-server init-state down',
@@ -219,16 +223,21 @@ function slotChecks({ slotPort }: BalancedPool): readonly string[] {
   ];
 }
 
-function tlsOptions({ builderTls }: BalancedPool, { host }: BuilderServer): readonly string[] {
+function tlsDefaults({ builderTls }: BalancedPool): readonly string[] {
   if (builderTls === null) return [];
   const { caPath, certificatePath } = builderTls;
   return [
-    `ssl verify required ca-file ${caPath} crt ${certificatePath} verifyhost ${host} alpn h2 ssl-min-ver TLSv1.2`,
+    '# Encrypted to the builders; each has to prove its own name.',
+    `default-server ssl verify required ca-file ${caPath} crt ${certificatePath} alpn h2 ssl-min-ver TLSv1.2`,
   ];
 }
 
-function placeholderServer({ slotPort }: BalancedPool, { placeholder }: BalancerModel): readonly string[] {
-  const line = `server ${PLACEHOLDER_SERVER} ${at(placeholder)} no-check init-addr last send-proxy`;
+function placeholderServer(
+  { slotPort, builderTls }: BalancedPool,
+  { placeholder }: BalancerModel,
+): readonly string[] {
+  const plain = builderTls === null ? '' : ' no-ssl';
+  const line = `server ${PLACEHOLDER_SERVER} ${at(placeholder)} no-check${plain} init-addr last send-proxy`;
   return slotPort === null
     ? [line]
     : ['.if version_atleast(3.1)', `${line} init-state fully-up`, '.else', line, '.endif'];

@@ -179,9 +179,14 @@ describe('a pool behind entrances that end TLS', () => {
     expect(servers).toHaveLength(8);
     for (const [ordinal, line] of servers.entries()) {
       const host = hostOf('arm64', ordinal);
-      expect(line).toContain(`server builder-${ordinal} ${host}:1234 ssl verify required`);
-      expect(line).toContain(` verifyhost ${host} alpn h2`);
+      expect(line).toBe(`server builder-${ordinal} ${host}:1234 verifyhost ${host}`);
     }
+    expect(sectionOf(`backend ${backendName('arm64')}`, sections)).toContainEqual(
+      expect.stringMatching(/^default-server ssl verify required ca-file \S+ crt \S+ alpn h2 /),
+    );
+    expect(
+      sectionOf(`backend ${backendName('arm64')}`, sections).filter((line) => / placeholder /.test(line)),
+    ).toContainEqual(expect.stringContaining(' no-check no-ssl '));
   });
 
   test('greets early on the ports for plain clients only', () => {
