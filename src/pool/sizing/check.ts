@@ -33,6 +33,7 @@ function checkPool(sizing: PoolSizing): Finding[] {
     ...checkExposure(sizing, at),
     ...checkPorts(sizing, at),
     ...checkPriorities(sizing.pool, at),
+    ...checkConfigurationSize(sizing, at),
     ...sizing.architectures.flatMap((architecture) =>
       checkArchitecture(sizing, architecture, [...at, 'architectures', architecture.name]),
     ),
@@ -66,6 +67,32 @@ function checkScaleDown({ pool, architectures }: PoolSizing, at: Path): Finding[
     }
   }
   return findings;
+}
+
+/** A ConfigMap's limit is 1 MiB with all that is around it. */
+const MOST_CONFIGURATION_BYTES = 950_000;
+/** All but the lines of builders. */
+const CONFIGURATION_BYTES = 20_000;
+/** A server line and, for old versions, a rule; the builder's name is in it once, and once more with TLS. */
+const LINE_BYTES = 135;
+
+/** Every builder that the load balancer is to know is a line of its configuration. */
+function checkConfigurationSize({ pool, architectures }: PoolSizing, at: Path): Finding[] {
+  const bytes = architectures
+    .map(
+      ({ line, names }) =>
+        line.ceiling.value *
+        (LINE_BYTES + (pool.tls.kind === 'terminate' ? 2 : 1) * names.builderHost.length),
+    )
+    .reduce((sum, size) => sum + size, CONFIGURATION_BYTES);
+  if (bytes <= MOST_CONFIGURATION_BYTES) return [];
+  const lines = architectures.reduce((sum, { line }) => sum + line.ceiling.value, 0);
+  return [
+    refusal(
+      [...at, 'architectures'],
+      `the load balancer would know ${lines} builders, a configuration of ${Math.ceil(bytes / 1000)} kB; Kubernetes takes ${MOST_CONFIGURATION_BYTES / 1000} kB: write a lower \`ceiling\` or make two pools`,
+    ),
+  ];
 }
 
 function checkTls({ pool, certificates, architectures }: PoolSizing, at: Path): Finding[] {
