@@ -41,7 +41,7 @@ export function readPool(text: string): Reading {
   }
   const { file, findings } = resolveFile(shape.written);
   const sizing = sizeFile(file);
-  const problems = problemsOf([...findings, ...findImpossible(sizing)]);
+  const problems = problemsOf([...findings, ...beyond(findings, findImpossible(sizing))]);
   return problems.some(({ severity }) => severity === 'error')
     ? { kind: 'refused', problems }
     : { kind: 'accepted', file, sizing, warnings: problems };
@@ -53,7 +53,17 @@ function checkRest(value: unknown, misshapen: readonly Finding[]): readonly Find
   const rest = checkShape(prune(value, paths));
   if (rest.kind === 'misshapen') return [];
   const { file, findings } = resolveFile(rest.written);
-  return [...findings, ...findImpossible(sizeFile(file))].filter(({ path }) => isIndependent(path, paths));
+  return [...findings, ...beyond(findings, findImpossible(sizeFile(file)))].filter(({ path }) =>
+    isIndependent(path, paths),
+  );
+}
+
+/** What is known of a value that could not be resolved is a stand-in, and nothing follows from it. */
+function beyond(findings: readonly Finding[], later: readonly Finding[]): readonly Finding[] {
+  const refused = new Set(
+    findings.filter(({ severity }) => severity === 'error').map(({ path }) => JSON.stringify(path)),
+  );
+  return later.filter(({ path }) => !refused.has(JSON.stringify(path)));
 }
 
 /** A faulty item stands for its whole list. */

@@ -45,11 +45,24 @@ export function readSource(text: string): Source {
       problemAt(at, '', 'the file holds several YAML documents; write one, all pools under `pools`'),
     );
   }
+  visit(first, {
+    Alias: (_key, alias) => {
+      if (alias.resolve(first) !== undefined) return;
+      const at = lines.linePos(alias.range?.[0] ?? 0);
+      faults.push(
+        problemAt(
+          at,
+          '',
+          `not valid YAML: no anchor &${alias.source} stands before the alias *${alias.source}`,
+        ),
+      );
+    },
+  });
   if (faults.length > 0) return broken(faults);
   try {
     return { kind: 'yaml', value: first.toJS(), locate: (finding) => locate(first, lines, finding) };
   } catch (error) {
-    // Aliases: unknown to the parser are those that only multiply when they are resolved.
+    // Aliases of aliases multiply only when they are resolved.
     const message = error instanceof Error ? error.message : String(error);
     return broken([problemAt({ line: 1, col: 1 }, '', `not usable YAML: ${oneLine(message)}`)]);
   }
@@ -105,7 +118,8 @@ function child(document: Document.Parsed, parent: Node | null, step: string | nu
   }
   // Merge keys: what is meant may stand in any of the maps that are merged in.
   for (const { key, value } of node.items) {
-    if (!isScalar(key) || key.value !== '<<') continue;
+    // The parser stands for the key by a symbol.
+    if (!isScalar(key) || (key.value !== '<<' && typeof key.value !== 'symbol')) continue;
     const merged = isSeq(value) ? (value.items as Node[]) : [value as Node];
     for (const map of merged) {
       const found = child(document, map, step);

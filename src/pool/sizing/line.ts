@@ -93,7 +93,8 @@ function ceiling(architecture: Architecture): Derived {
   if (architecture.ceiling !== null) {
     return derived(architecture.ceiling, '`ceiling`; max can grow to it without touching the load balancer');
   }
-  const most = mostBuilders(architecture);
+  // Of max even with a fixed number, so that autoscaling can be switched on without a new load balancer.
+  const most = Math.max(architecture.max, mostBuilders(architecture));
   const value = Math.min(Math.max(stepAbove(2 * most), LEAST_CEILING), MAX_CEILING);
   return derived(
     value,
