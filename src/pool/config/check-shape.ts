@@ -57,8 +57,10 @@ function wrongValue(path: Path, file: unknown, remedy: string): string {
     : `${quote(value)} does not fit: ${remedy}`;
 }
 
-/** A value for a message: short, on one line. */
+/** A value for a message: short, on one line. What a map or a list holds is in the file, and may go round in circles. */
 export function quote(value: unknown): string {
+  if (Array.isArray(value)) return value.length === 0 ? '`[]`' : 'a list';
+  if (typeof value === 'object' && value !== null) return Object.keys(value).length === 0 ? '`{}`' : 'a map';
   const text = JSON.stringify(value) ?? String(value);
   return `\`${text.length <= 80 ? text : `${text.slice(0, 77)}...`}\``;
 }

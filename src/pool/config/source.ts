@@ -8,6 +8,7 @@ import {
   LineCounter,
   type Node,
   parseAllDocuments,
+  visit,
 } from 'yaml';
 import type { Finding, Path } from './finding.ts';
 import type { Problem } from './model.ts';
@@ -45,19 +46,7 @@ export function readSource(text: string): Source {
       problemAt(at, '', 'the file holds several YAML documents; write one, all pools under `pools`'),
     );
   }
-  visit(first, {
-    Alias: (_key, alias) => {
-      if (alias.resolve(first) !== undefined) return;
-      const at = lines.linePos(alias.range?.[0] ?? 0);
-      faults.push(
-        problemAt(
-          at,
-          '',
-          `not valid YAML: no anchor &${alias.source} stands before the alias *${alias.source}`,
-        ),
-      );
-    },
-  });
+  faults.push(...findUnknownAliases(first, lines));
   if (faults.length > 0) return broken(faults);
   try {
     return { kind: 'yaml', value: first.toJS(), locate: (finding) => locate(first, lines, finding) };
@@ -66,6 +55,24 @@ export function readSource(text: string): Source {
     const message = error instanceof Error ? error.message : String(error);
     return broken([problemAt({ line: 1, col: 1 }, '', `not usable YAML: ${oneLine(message)}`)]);
   }
+}
+
+function findUnknownAliases(document: Document.Parsed, lines: LineCounter): readonly Problem[] {
+  const anchors = new Set<string>();
+  const faults: Problem[] = [];
+  visit(document, {
+    Node: (_key, node) => {
+      if (isAlias(node)) {
+        if (anchors.has(node.source)) return;
+        const at = lines.linePos(node.range?.[0] ?? 0);
+        const what = `no anchor &${node.source} stands before the alias *${node.source}`;
+        faults.push(problemAt(at, '', `not valid YAML: ${what}`));
+      } else if ('anchor' in node && typeof node.anchor === 'string') {
+        anchors.add(node.anchor);
+      }
+    },
+  });
+  return faults;
 }
 
 function broken(problems: readonly Problem[]): Source {

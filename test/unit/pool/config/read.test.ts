@@ -117,6 +117,14 @@ describe('YAML', () => {
     expect(problems[0]).toMatch(problem);
   });
 
+  test('a value that contains itself is refused like any other that does not fit', () => {
+    expect(problemsOf('version: &a [*a]\npools: &p {b: *p}\n')).toEqual([
+      expect.stringMatching(/:1:1: error: version: a list does not fit: write version: 1/),
+      expect.stringMatching(/:2:\d+: error: pools\.b\.architectures: `architectures` is missing/),
+      expect.stringMatching(/:2:\d+: error: pools\.b\.b: `"b"` is no key here/),
+    ]);
+  });
+
   test('aliases that multiply beyond reason are refused', () => {
     const levels = Array.from(
       { length: 12 },
