@@ -117,7 +117,9 @@ async function writeSchema(
   { group, version, kind }: GroupVersionKind,
   schema: Schema,
 ): Promise<void> {
-  await writeFile(join(folder, `${kind}-${group}-${version}.json`.toLowerCase()), JSON.stringify(schema));
+  // kubeconform calls the core group by its version.
+  const name = `${kind}-${group === '' ? version : group}-${version}.json`.toLowerCase();
+  await writeFile(join(folder, name), JSON.stringify(schema));
 }
 
 /** OpenAPI's dialect as JSON Schema, no unknown key allowed. */

@@ -1,41 +1,16 @@
-import type { INetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1/NetworkPolicy';
 import { describe, expect, test } from 'vitest';
 import type { KubernetesObject } from '../../../../src/pool/components/object.ts';
-import {
-  expectations,
-  namespacesOf,
-  violations,
-  type Workload,
-} from '../../../../src/pool/network/reachability.ts';
+import { expectations, namespacesOf, violations } from '../../../../src/pool/network/reachability.ts';
 import type { Sizing } from '../../../../src/pool/sizing/model.ts';
-import { composeText, EXAMPLES, sizeText, type Tree } from '../../../support/examples.ts';
+import { composeText, EXAMPLES, sizeText } from '../../../support/examples.ts';
+import { gatherRendered } from '../../../support/rendered.ts';
 
 /** Rows of the table that the rendered policies do not keep. */
 function broken(sizing: Sizing, objects: readonly KubernetesObject[]): readonly string[] {
-  const namespaces = objects
-    .filter(({ kind }) => kind === 'Namespace')
-    .map(({ metadata }) => ({ name: metadata?.name ?? '', labels: metadata?.labels ?? {} }));
-  const policies = objects.filter(({ kind }) => kind === 'NetworkPolicy') as INetworkPolicy[];
-  const rows = expectations(sizing, workloadsOf(objects));
+  const { policies, namespaces, workloads } = gatherRendered(objects);
+  const rows = expectations(sizing, workloads);
   expect(rows.length).toBeGreaterThan(50);
   return violations({ namespaces: namespacesOf(sizing, namespaces), policies }, rows);
-}
-
-function workloadsOf(objects: readonly KubernetesObject[]): readonly Workload[] {
-  return objects
-    .filter(({ kind }) => kind === 'Deployment' || kind === 'StatefulSet')
-    .map((object: Tree) => ({
-      namespace: object.metadata.namespace,
-      name: object.metadata.name,
-      labels: object.spec.template.metadata.labels,
-      namedPorts: Object.fromEntries(
-        object.spec.template.spec.containers.flatMap(({ ports = [] }: Tree) =>
-          ports
-            .filter(({ name }: Tree) => name !== undefined)
-            .map(({ name, containerPort }: Tree) => [name, containerPort]),
-        ),
-      ),
-    }));
 }
 
 describe.each(EXAMPLES)('$name', ({ poolYaml }) => {
