@@ -133,7 +133,7 @@ const demand = (value: string) =>
 const waiting = (value: string) =>
   [balancerSeries(POOL, 'haproxy_backend_current_queue', { proxy: 'builders_amd64' }), value] as const;
 
-const drainEnd = 2_600;
+const drainEnd = 2_610;
 const drainLongAt = drainEnd - AMD64.drain.graceSeconds.value + AMD64.drain.alertAfterSeconds.value;
 
 const SCENARIOS: readonly Scenario[] = [
