@@ -28,7 +28,10 @@ const gib = (least: number, most: number) =>
 const sometimes = <Shape>(shape: { [Key in keyof Shape]: fc.Arbitrary<Shape[Key]> }) =>
   fc.record(shape, { requiredKeys: [] });
 
+/** Their caches live on the root volume. */
+const DISKLESS = new Set(['m7i.24xlarge', 'm7g.16xlarge']);
 const AMD64_TYPES = [
+  'm7i.24xlarge',
   'm6id.24xlarge',
   'm5d.24xlarge',
   'm6id.12xlarge',
@@ -36,7 +39,14 @@ const AMD64_TYPES = [
   'r6id.8xlarge',
   'i4i.8xlarge',
 ];
-const ARM64_TYPES = ['m7gd.16xlarge', 'm6gd.16xlarge', 'c7gd.16xlarge', 'm8gd.16xlarge', 'r7gd.8xlarge'];
+const ARM64_TYPES = [
+  'm7g.16xlarge',
+  'm7gd.16xlarge',
+  'm6gd.16xlarge',
+  'c7gd.16xlarge',
+  'm8gd.16xlarge',
+  'r7gd.8xlarge',
+];
 
 function nodes(types: readonly string[]) {
   const karpenter = fc
@@ -46,14 +56,15 @@ function nodes(types: readonly string[]) {
         {
           'instance-types': fc.tuple(
             ...chosen.map((type) =>
-              fc.oneof(
-                fc.constant(type),
-                sometimes({
-                  weight: fc.integer({ min: 1, max: 100 }),
-                  price: fc.double({ min: 0.1, max: 20, noNaN: true }),
-                  'root-volume': gib(200, 8000),
-                }).map((more) => ({ type, ...more })),
-              ),
+              DISKLESS.has(type)
+                ? gib(1500, 8000).map((size) => ({ type, 'root-volume': size }))
+                : fc.oneof(
+                    fc.constant(type),
+                    sometimes({
+                      weight: fc.integer({ min: 1, max: 100 }),
+                      price: fc.double({ min: 0.1, max: 20, noNaN: true }),
+                    }).map((more) => ({ type, ...more })),
+                  ),
             ),
           ),
           capacity: fc.constantFrom('on-demand', 'on-demand', 'spot'),

@@ -1,6 +1,7 @@
 /** What runs in a builder's pod, as plain data: files, containers, volumes. The StatefulSet around it is elsewhere. */
 import type { IContainer, IProbe, ISecurityContext, IVolume } from 'kubernetes-models/v1';
 import { renderGate } from '../haproxy/gate.ts';
+import { GATE_CPU_MILLIS, GATE_MEMORY_BYTES } from '../sizing/builder.ts';
 import type { ArchitectureSizing, DrainSizing, PoolSizing, ProbeSizing } from '../sizing/model.ts';
 import { renderBuildkitd } from './buildkitd.ts';
 import { renderDrain } from './drain.ts';
@@ -72,9 +73,9 @@ const HISTORY = { maxAgeSeconds: 48 * 3600, maxEntries: 50 } as const;
 const GATE_PATIENCE_SECONDS = 30;
 const REPORT_SECONDS = 60;
 
-/** Beyond what a builder gets. A gate carries one connection. */
+/** Beyond what a builder gets, and taken off its part of the node. */
 export const GATE_RESOURCES = {
-  requests: { cpu: '100m', memory: '64Mi' },
+  requests: { cpu: `${GATE_CPU_MILLIS}m`, memory: `${GATE_MEMORY_BYTES / 2 ** 20}Mi` },
   limits: { memory: '128Mi' },
 } as const;
 

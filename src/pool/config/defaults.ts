@@ -27,5 +27,5 @@ export const DEFAULTS = {
   balancer: { metricsPort: 8405 },
   document: { port: 8080 },
   architecture: { min: 1, max: 4, spare: 0, buildersPerNode: 1 },
-  nodes: { capacity: 'on-demand' },
+  nodes: { capacity: 'on-demand', reserve: { cpu: '500m', memory: '1Gi' } },
 } as const;

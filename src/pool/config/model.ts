@@ -135,6 +135,7 @@ export type Nodes =
       readonly tolerations: readonly Toleration[];
       /** What one node offers before the system's share; null: not told, and builders' sizes are not derived from it. */
       readonly size: NodeSize | null;
+      readonly reserve: NodeReserve;
     }
   | {
       readonly kind: 'karpenter';
@@ -145,7 +146,14 @@ export type Nodes =
       readonly instanceTypes: readonly InstanceType[];
       /** Empty: any. */
       readonly zones: readonly string[];
+      readonly reserve: NodeReserve;
     };
+
+/** What DaemonSets take of every node: network, storage, log and metrics agents. */
+export interface NodeReserve {
+  readonly cpuMillis: number;
+  readonly memoryBytes: number;
+}
 
 /** A node before anything is reserved. */
 export interface NodeSize {

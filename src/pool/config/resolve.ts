@@ -18,6 +18,7 @@ import {
   type InstanceType,
   type Issuer,
   type Karpenter,
+  type NodeReserve,
   type NodeSize,
   type Nodes,
   type Pool,
@@ -345,6 +346,10 @@ function resolveBuilder(written: WrittenArchitecture['builder']): BuilderSize {
 
 function resolveNodes(arch: ArchitectureName, written: WrittenNodes, at: Path, findings: Finding[]): Nodes {
   const types = written['instance-types'];
+  const reserve: NodeReserve = {
+    cpuMillis: cpuMillis(written.reserve?.cpu ?? DEFAULTS.nodes.reserve.cpu) ?? 0,
+    memoryBytes: bytes(written.reserve?.memory, DEFAULTS.nodes.reserve.memory),
+  };
   const refuse = (keys: readonly (keyof WrittenNodes)[], unless: string) => {
     for (const key of keys) {
       if (written[key] !== undefined) {
@@ -368,11 +373,12 @@ function resolveNodes(arch: ArchitectureName, written: WrittenNodes, at: Path, f
       acceptLostBuilds: written['accept-lost-builds'] ?? false,
       instanceTypes,
       zones: written.zones ?? [],
+      reserve,
     };
   }
   refuse(['capacity', 'accept-lost-builds', 'zones'], '`instance-types`');
   if (written.selector === undefined) {
-    refuse(['tolerations', 'size'], 'a `selector`');
+    refuse(['tolerations', 'size', 'reserve'], 'a `selector`');
     return { kind: 'any' };
   }
   const selector = written.selector;
@@ -381,6 +387,7 @@ function resolveNodes(arch: ArchitectureName, written: WrittenNodes, at: Path, f
     selector,
     tolerations: resolveTolerations(written.tolerations),
     size: resolveNodeSize(written.size, [...at, 'size'], findings),
+    reserve,
   };
 }
 
@@ -443,11 +450,11 @@ function resolveInstanceType(
         `\`${written.type}\` has no local disk that is known here: write {type: ${written.type}, root-volume: 500Gi}, or choose a type with local disks`,
       ),
     );
-  } else if (written.disk !== undefined && rootVolume !== null) {
+  } else if (ownDisk !== null && rootVolume !== null) {
     findings.push(
       refusal(
         [...at, 'root-volume'],
-        'caches live on the local disks or on the root volume: leave `disk` or `root-volume` out',
+        `\`${written.type}\` has local disks, which the kubelet's folder and the caches are put on: leave \`root-volume\` out`,
       ),
     );
   }

@@ -548,6 +548,10 @@ const nodes = section('Where builders run. Without: anywhere.', {
   'accept-lost-builds': flag(
     about('That spot nodes, which give two minutes of notice, kill longer builds is accepted.', false),
   ),
+  reserve: section('What DaemonSets take of every node whose size is known.', {
+    cpu: cpu(about('Cores.', DEFAULTS.nodes.reserve.cpu)),
+    memory: size(about('Memory.', DEFAULTS.nodes.reserve.memory), '1Mi', '1Ti', '1Gi'),
+  }).optional(),
   zones: list(
     text(/^[a-z0-9-]{1,40}$/, 'write a zone such as us-east-1a'),
     about('Zones. Only with instance types.'),

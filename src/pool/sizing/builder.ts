@@ -1,5 +1,5 @@
 /** One builder: its part of a node, its cache, its probes. */
-import type { Architecture, Cache, InstanceType } from '../config/model.ts';
+import type { Architecture, Cache, InstanceType, NodeReserve } from '../config/model.ts';
 import { formatCpu, formatSize } from '../config/units.ts';
 import { derived, GIB, MIB, roundDown, roundUp } from './derived.ts';
 import type { BuilderSizing, Derived, ProbeSizing } from './model.ts';
@@ -13,6 +13,9 @@ const CACHE_SHARE = 0.7;
 const RESERVED_SHARE = 0.2;
 /** A builder where nothing is known of its node: a small one, for a laptop's cluster. */
 const SMALL_BUILDER: Allocatable = { cpuMillis: 2000, memoryBytes: 4 * GIB, diskBytes: 20 * GIB };
+/** What the gate's container asks for beside buildkitd; it carries one connection. */
+export const GATE_CPU_MILLIS = 100;
+export const GATE_MEMORY_BYTES = 64 * MIB;
 const CPU_STEP_MILLIS = 100;
 const MEMORY_STEP_BYTES = 128 * MIB;
 
@@ -81,14 +84,18 @@ export function buildersOnType(
   size: { readonly cpuMillis: Derived; readonly memoryBytes: Derived; readonly diskBytes: Derived },
   cache: Cache,
 ): number {
-  const node = allocatableOfType(type, architecture.name);
+  const node = allocatableOfType(type, architecture.name, reserveOf(architecture));
   return Math.floor(
     Math.min(
-      node.cpuMillis / size.cpuMillis.value,
-      node.memoryBytes / size.memoryBytes.value,
+      node.cpuMillis / (size.cpuMillis.value + GATE_CPU_MILLIS),
+      node.memoryBytes / (size.memoryBytes.value + GATE_MEMORY_BYTES),
       cache.kind === 'volume' ? Number.POSITIVE_INFINITY : node.diskBytes / size.diskBytes.value,
     ),
   );
+}
+
+function reserveOf({ nodes }: Architecture): NodeReserve {
+  return nodes.kind === 'any' ? { cpuMillis: 0, memoryBytes: 0 } : nodes.reserve;
 }
 
 interface Share extends Allocatable {
@@ -99,13 +106,13 @@ interface Share extends Allocatable {
 function shareOfNode(architecture: Architecture): Share {
   const { nodes, buildersPerNode } = architecture;
   const divide = (node: Allocatable, what: string): Share => ({
-    cpuMillis: Math.floor(node.cpuMillis / buildersPerNode),
-    memoryBytes: Math.floor(node.memoryBytes / buildersPerNode),
+    cpuMillis: Math.max(Math.floor(node.cpuMillis / buildersPerNode) - GATE_CPU_MILLIS, 0),
+    memoryBytes: Math.max(Math.floor(node.memoryBytes / buildersPerNode) - GATE_MEMORY_BYTES, 0),
     diskBytes: Math.floor(node.diskBytes / buildersPerNode),
     reason: (of) =>
       of === 'disk'
         ? `${what}: ${formatSize(node.diskBytes)} below the kubelet's thresholds (${DISK_EVICTION * 100} % free) and beside the images, for ${builders(buildersPerNode)}`
-        : `${what}: ${of === 'cores' ? formatCpu(node.cpuMillis) : formatSize(node.memoryBytes)} after what system and DaemonSets reserve, for ${builders(buildersPerNode)}`,
+        : `${what}: ${of === 'cores' ? formatCpu(node.cpuMillis) : formatSize(node.memoryBytes)} after what system and DaemonSets reserve, for ${builders(buildersPerNode)} and ${buildersPerNode === 1 ? 'its gate' : 'their gates'}`,
   });
   switch (nodes.kind) {
     case 'any':
@@ -119,12 +126,12 @@ function shareOfNode(architecture: Architecture): Share {
             ...SMALL_BUILDER,
             reason: () => 'no `nodes.size` is given: a small builder; `builder` says otherwise',
           }
-        : divide(allocatableOfNode(nodes.size), 'one of these nodes has');
+        : divide(allocatableOfNode(nodes.size, nodes.reserve), 'one of these nodes has');
     case 'karpenter': {
       const preferred = nodes.instanceTypes[0];
       if (preferred === undefined) return { ...SMALL_BUILDER, reason: () => 'no instance type' };
       const alike = nodes.instanceTypes.filter(({ size }) => size.cpuMillis >= preferred.size.cpuMillis);
-      const offers = alike.map((type) => allocatableOfType(type, architecture.name));
+      const offers = alike.map((type) => allocatableOfType(type, architecture.name, nodes.reserve));
       const least = {
         cpuMillis: Math.min(...offers.map(({ cpuMillis }) => cpuMillis)),
         memoryBytes: Math.min(...offers.map(({ memoryBytes }) => memoryBytes)),

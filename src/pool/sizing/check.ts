@@ -4,6 +4,7 @@ import { type Finding, type Path, refusal, warning } from '../config/finding.ts'
 import type { Pool } from '../config/model.ts';
 import { formatCpu, formatSize } from '../config/units.ts';
 import { INTERNAL_PORTS } from './balancer.ts';
+import { GATE_CPU_MILLIS, GATE_MEMORY_BYTES } from './builder.ts';
 import { GIB, HOUR_MS, MINUTE_MS } from './derived.ts';
 import { leastGraceSeconds } from './drain.ts';
 import { LONGEST_EXACT_WAIT_MS, mostBuilders } from './line.ts';
@@ -573,10 +574,10 @@ function checkKnownNode({ architecture, builder }: ArchitectureSizing, pool: Poo
   const { nodes, buildersPerNode } = architecture;
   if (nodes.kind !== 'selector' || nodes.size === null) return [];
   const findings: Finding[] = [];
-  const node = allocatableOfNode(nodes.size);
+  const node = allocatableOfNode(nodes.size, nodes.reserve);
   const sums = [
-    ['cpu', builder.cpuMillis.value, node.cpuMillis, formatCpu],
-    ['memory', builder.memoryBytes.value, node.memoryBytes, formatSize],
+    ['cpu', builder.cpuMillis.value + GATE_CPU_MILLIS, node.cpuMillis, formatCpu],
+    ['memory', builder.memoryBytes.value + GATE_MEMORY_BYTES, node.memoryBytes, formatSize],
     ...(pool.cache.kind === 'volume'
       ? []
       : [['disk', builder.diskBytes.value, node.diskBytes, formatSize] as const]),
@@ -586,7 +587,7 @@ function checkKnownNode({ architecture, builder }: ArchitectureSizing, pool: Poo
       findings.push(
         refusal(
           [...at, 'builder', key],
-          `${buildersPerNode} builders of ${format(each)} need more than the ${format(offered)} that such a node has for them: make builders smaller, or fewer a node`,
+          `${buildersPerNode} builders of ${format(each)}${key === 'disk' ? '' : ', the gate included,'} need more than the ${format(offered)} that such a node has for them: make builders smaller, or fewer a node`,
         ),
       );
     }

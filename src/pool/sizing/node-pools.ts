@@ -1,6 +1,6 @@
 /** Karpenter: one NodePool an instance type, because only NodePools have weights. */
 import { formatDuration } from '../../action/duration.ts';
-import type { Architecture, Cluster, InstanceType, Pool } from '../config/model.ts';
+import type { Architecture, Cluster, InstanceType, NodeReserve, Pool } from '../config/model.ts';
 import { buildersOnType } from './builder.ts';
 import { derived, GIB, roundUp } from './derived.ts';
 import { mostBuilders } from './line.ts';
@@ -28,7 +28,14 @@ export function sizeNodePools(
     emptyBudget: derived('100%', 'empty nodes hurt nobody: the autoscaler decides how fast builders go'),
     driftBudget: derived('10%', 'outside working hours only, and a node only after its builds have ended'),
     pools: nodes.instanceTypes.map((type, index) =>
-      sizeNodePool(pool, architecture, builder, type, { index, count: nodes.instanceTypes.length }),
+      sizeNodePool(
+        pool,
+        architecture,
+        builder,
+        type,
+        { index, count: nodes.instanceTypes.length },
+        nodes.reserve,
+      ),
     ),
   };
 }
@@ -39,8 +46,9 @@ function sizeNodePool(
   builder: BuilderSizing,
   type: InstanceType,
   place: { readonly index: number; readonly count: number },
+  reserve: NodeReserve,
 ): NodePoolSizing {
-  const node = allocatableOfType(type, architecture.name);
+  const node = allocatableOfType(type, architecture.name, reserve);
   const builders = buildersOnType(architecture, type, builder, pool.cache);
   const most = mostBuilders(architecture);
   const needed = Math.ceil(most / Math.max(builders, 1));

@@ -3,7 +3,7 @@
  * believes in never gets a node. Source: aws/karpenter-provider-aws pkg/providers/instancetype/types.go
  * (kubeReservedResources, evictionThreshold, memory) at 1d92708.
  */
-import type { ArchitectureName, InstanceType, NodeSize } from '../config/model.ts';
+import type { ArchitectureName, InstanceType, NodeReserve, NodeSize } from '../config/model.ts';
 import { GIB, MIB } from './derived.ts';
 
 export interface Allocatable {
@@ -18,9 +18,6 @@ const VM_OVERHEAD = 0.075;
 /** Graviton's contiguous memory, which Karpenter takes off as well. */
 const ARM_RESERVED_BYTES = 64 * MIB;
 const MEMORY_EVICTION_BYTES = 100 * MIB;
-/** DaemonSets: CNI, CSI, kube-proxy, log and metrics agents. */
-const DAEMONS_CPU_MILLIS = 500;
-const DAEMONS_MEMORY_BYTES = GIB;
 /**
  * Kubelet's own defaults: imagefs.available below 15 % evicts, and so does a disk 85 % full (image-gc-high-threshold)
  * begin to delete images; nodefs.available below 10 % is the later of the three.
@@ -36,23 +33,27 @@ const IMAGES_SHARE = 0.2;
 const DEFAULT_MAX_PODS = 110;
 
 /** Of a node that Karpenter starts. */
-export function allocatableOfType(type: InstanceType, architecture: ArchitectureName): Allocatable {
+export function allocatableOfType(
+  type: InstanceType,
+  architecture: ArchitectureName,
+  reserve: NodeReserve,
+): Allocatable {
   const memoryBytes = type.size.memoryBytes - (architecture === 'arm64' ? ARM_RESERVED_BYTES : 0);
-  return allocatable({ ...type.size, memoryBytes: memoryBytes * (1 - VM_OVERHEAD) }, type.maxPods);
+  return allocatable({ ...type.size, memoryBytes: memoryBytes * (1 - VM_OVERHEAD) }, type.maxPods, reserve);
 }
 
 /** Of a node that exists already; its memory is what the kernel has. */
-export function allocatableOfNode(size: NodeSize): Allocatable {
-  return allocatable(size, DEFAULT_MAX_PODS);
+export function allocatableOfNode(size: NodeSize, reserve: NodeReserve): Allocatable {
+  return allocatable(size, DEFAULT_MAX_PODS, reserve);
 }
 
-function allocatable(size: NodeSize, maxPods: number): Allocatable {
+function allocatable(size: NodeSize, maxPods: number, reserve: NodeReserve): Allocatable {
   const kubeReserved = (255 + 11 * maxPods) * MIB;
   const usableDisk = size.diskBytes * (1 - FILE_SYSTEM_OVERHEAD) * (1 - DISK_EVICTION);
   return {
-    cpuMillis: Math.max(Math.floor(size.cpuMillis - reservedCpu(size.cpuMillis) - DAEMONS_CPU_MILLIS), 0),
+    cpuMillis: Math.max(Math.floor(size.cpuMillis - reservedCpu(size.cpuMillis) - reserve.cpuMillis), 0),
     memoryBytes: Math.max(
-      Math.floor(size.memoryBytes - kubeReserved - MEMORY_EVICTION_BYTES - DAEMONS_MEMORY_BYTES),
+      Math.floor(size.memoryBytes - kubeReserved - MEMORY_EVICTION_BYTES - reserve.memoryBytes),
       0,
     ),
     diskBytes: Math.max(Math.floor(usableDisk - Math.min(IMAGES_BYTES, size.diskBytes * IMAGES_SHARE)), 0),

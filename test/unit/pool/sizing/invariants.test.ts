@@ -1,11 +1,14 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { HPA_START, HPA_SYNC_MS, type HpaSpec, stepHpa } from '../../../../src/autoscaler/hpa.ts';
+import { GATE_RESOURCES } from '../../../../src/pool/builder/pod.ts';
+import { parseCpu, parseSize } from '../../../../src/pool/config/units.ts';
 import { explain, explainSizing } from '../../../../src/pool/explain.ts';
 import { readPool } from '../../../../src/pool/read.ts';
 import type {
   ArchitectureSizing,
   AutoscalerSizing,
+  BuilderSizing,
   PoolSizing,
   Sizing,
 } from '../../../../src/pool/sizing/model.ts';
@@ -149,8 +152,9 @@ test('builders and their caches fit into their nodes', () => {
     for (const [index, node] of (nodePools?.pools ?? []).entries()) {
       const count = node.builders.value;
       expect(count).toBeGreaterThanOrEqual(index === 0 ? architecture.buildersPerNode : 1);
-      expect(count * builder.cpuMillis.value).toBeLessThanOrEqual(node.allocatableCpuMillis.value);
-      expect(count * builder.memoryBytes.value).toBeLessThanOrEqual(node.allocatableMemoryBytes.value);
+      const pod = podRequests(builder);
+      expect(count * pod.cpuMillis).toBeLessThanOrEqual(node.allocatableCpuMillis.value);
+      expect(count * pod.memoryBytes).toBeLessThanOrEqual(node.allocatableMemoryBytes.value);
       expect(node.nodes.value * count).toBeGreaterThanOrEqual(architecture.replicas ?? architecture.max);
       expect(node.weight.value).toBeGreaterThanOrEqual(1);
       expect(node.weight.value).toBeLessThanOrEqual(100);
@@ -280,6 +284,15 @@ test('every derived number is explained, by name, with its reason', () => {
     expect(faulty).toEqual([]);
   });
 });
+
+/** What the scheduler adds up: buildkitd and the gate beside it. */
+function podRequests(builder: BuilderSizing): { readonly cpuMillis: number; readonly memoryBytes: number } {
+  const { cpu, memory } = GATE_RESOURCES.requests;
+  return {
+    cpuMillis: builder.cpuMillis.value + (parseCpu(cpu) ?? Number.NaN),
+    memoryBytes: builder.memoryBytes.value + (parseSize(memory) ?? Number.NaN),
+  };
+}
 
 function countReasons(value: unknown): number {
   if (typeof value !== 'object' || value === null) return 0;

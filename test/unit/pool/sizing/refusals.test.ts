@@ -141,7 +141,7 @@ const CASES: readonly (readonly [name: string, file: string, problem: RegExp])[]
   [
     'builders that are too small to build',
     file('', 'nodes: {selector: {a: b}, size: {cpu: 2, memory: 16Gi, disk: 500Gi}}\nbuilders-per-node: 8'),
-    /error: .*builders-per-node: a builder gets 0\.1 cores of cpu .*fewer builders a node/,
+    /error: .*builders-per-node: a builder gets 0 cores of cpu .*fewer builders a node/,
   ],
   [
     'an instance type of another architecture',
@@ -157,6 +157,11 @@ const CASES: readonly (readonly [name: string, file: string, problem: RegExp])[]
     'an instance type without a disk for caches',
     file('', 'nodes: {instance-types: [m6id.24xlarge, m7i.24xlarge]}'),
     /error: .*nodes\.instance-types\[1\]: `m7i\.24xlarge` has no local disk.*root-volume/,
+  ],
+  [
+    'a root volume beside local disks',
+    file('', 'nodes: {instance-types: [m6id.24xlarge, {type: m5d.24xlarge, root-volume: 500Gi}]}'),
+    /error: .*instance-types\[1\]\.root-volume: `m5d\.24xlarge` has local disks/,
   ],
   [
     'volumes in several zones',
