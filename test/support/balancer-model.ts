@@ -31,18 +31,18 @@ export function serverNameOf(pool: string): string {
   return `pool-${pool}.${ZONE}`;
 }
 
-/** Ports of the model: the shared one, one a pool with and without early SETTINGS, and those that nobody outside dials. */
+/** Ports of a model of at most 19 pools: the shared one, one a pool with and without early SETTINGS, and those that nobody outside dials. */
 export function portsOf(base: number) {
   return {
     shared: base,
     own: (index: number) => base + 1 + index,
-    early: (index: number) => base + 5 + index,
-    pool: (index: number) => base + 10 + index,
-    plug: (index: number) => base + 15 + index,
-    headStart: (index: number) => base + 20 + index,
-    metrics: base + 30,
-    placeholder: base + 31,
-    nameGate: base + 32,
+    early: (index: number) => base + 20 + index,
+    pool: (index: number) => base + 40 + index,
+    plug: (index: number) => base + 60 + index,
+    headStart: (index: number) => base + 80 + index,
+    metrics: base + 100,
+    placeholder: base + 101,
+    nameGate: base + 102,
   };
 }
 

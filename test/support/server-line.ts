@@ -27,7 +27,7 @@ import { PLACE_TICK_MS, placeToken } from '../../src/queue/token.ts';
 import { settingsFrame } from '../long/line.ts';
 import { clusterModel, hostOf, type PoolShape, portsOf, serverNameOf, ZONE } from './balancer-model.ts';
 import { type Buildkitd, startBuildkitd } from './buildkitd.ts';
-import { type Authority, issue, type KeyPair, makeAuthority } from './certificates.ts';
+import { type Authority, issue, type KeyPair, makeAuthority, trust } from './certificates.ts';
 import { type DnsServer, startDnsServer } from './dns-server.ts';
 
 const BUILDS_PORT = 1234;
@@ -54,6 +54,9 @@ export interface Door {
   readonly pair: KeyPair | null;
   readonly serverName: string;
 }
+
+/** How many this process has opened: each has addresses of its own. */
+let rigs = 0;
 
 export class Rig implements AsyncDisposable {
   readonly folder: string;
@@ -83,7 +86,8 @@ export class Rig implements AsyncDisposable {
 
   static async open(options: RigOptions): Promise<Rig> {
     const folder = await mkdtemp(join(tmpdir(), 'server-line-'));
-    const block = 1 + (process.pid % 250);
+    const block = 1 + ((7 * process.pid + rigs) % 250);
+    rigs += 1;
     const dns = await startDnsServer({
       address: `127.88.${block}.2`,
       cacheMs: options.cacheMs ?? 1_000,
@@ -179,6 +183,21 @@ export class Rig implements AsyncDisposable {
     return await issue(this.authority, join(this.folder, `builders-${pool}`), 'builder', [
       `*.pool-${pool}-builders.${ZONE}`,
     ]);
+  }
+
+  /** New certificates for everybody, of `authority`; all trust `trusted`. */
+  async reissue(authority: Authority, trusted: readonly Authority[] = [authority]): Promise<void> {
+    const balancerNames = this.options.pools.map(({ name }) => serverNameOf(name));
+    const pairs = [
+      await issue(authority, join(this.folder, 'balancer'), 'balancer', balancerNames),
+      await issue(authority, join(this.folder, 'balancer-client'), 'balancer', []),
+      await issue(authority, join(this.folder, 'client'), 'runner', []),
+    ];
+    for (const { name } of this.options.pools) {
+      const names = [`*.pool-${name}-builders.${ZONE}`];
+      pairs.push(await issue(authority, join(this.folder, `builders-${name}`), 'builder', names));
+    }
+    for (const pair of pairs) await trust(pair, trusted);
   }
 
   /** Stand-ins for builders and their gates, not announced yet. */
@@ -331,6 +350,14 @@ export class LoadBalancer {
   }
 }
 
+function readPair(pair: KeyPair) {
+  return {
+    cert: readFileSync(pair.certificatePath),
+    key: readFileSync(pair.keyPath),
+    ca: readFileSync(pair.caPath),
+  };
+}
+
 /** One time that a build was on a builder, by performance.now(). */
 export interface Stay {
   readonly token: number;
@@ -347,19 +374,12 @@ export class StandIn {
   readonly #waiting: Array<{ readonly socket: net.Socket; readonly enter: () => void }> = [];
   readonly #sockets = new Set<net.Socket>();
   readonly #servers: net.Server[] = [];
-  readonly #pair: { cert: Buffer; key: Buffer; ca: Buffer } | null;
+  #pair: ReturnType<typeof readPair> | null;
 
   private constructor(address: string, ordinal: number, pair: KeyPair | null) {
     this.address = address;
     this.ordinal = ordinal;
-    this.#pair =
-      pair === null
-        ? null
-        : {
-            cert: readFileSync(pair.certificatePath),
-            key: readFileSync(pair.keyPath),
-            ca: readFileSync(pair.caPath),
-          };
+    this.#pair = pair === null ? null : readPair(pair);
   }
 
   static async start(address: string, ordinal: number, pair: KeyPair | null): Promise<StandIn> {
@@ -463,6 +483,13 @@ export class StandIn {
   }
 
   async revive(): Promise<void> {
+    await this.#open();
+  }
+
+  /** A new pod of the same ordinal, with the files as they are now. */
+  async replace(pair: KeyPair): Promise<void> {
+    await this.die();
+    this.#pair = readPair(pair);
     await this.#open();
   }
 }

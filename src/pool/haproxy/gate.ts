@@ -32,6 +32,16 @@ export const SLOT_PATH = '/slot';
  */
 export const DOORSTEP_MS = 1_000;
 
+/** One JSON object for a build that did not get through, or was cut. */
+const GATE_LOG_FORMAT = `{${[
+  '"gate":"%f"',
+  '"balancer":"%ci"',
+  '"accepted_ms":%Ts%ms',
+  '"queue_ms":%Tw',
+  '"total_ms":%Tt',
+  '"termination":"%ts"',
+].join(',')}}`;
+
 const CHECK_INTERVAL_MS = 1_000;
 
 /** The whole configuration file. */
@@ -66,6 +76,7 @@ export function renderGate(model: GateModel): string {
       `bind ${at(model.builds)}`,
       '# Only what went wrong: the load balancer logs every build.',
       'option dontlog-normal',
+      `log-format '${GATE_LOG_FORMAT}'`,
       'tcp-request connection track-sc0 src table seats',
       'default_backend daemon',
     ]),
