@@ -25,13 +25,14 @@ afterAll(async () => {
 test.each(Array.from({ length: ROUNDS }, (_, round) => round + 1))(
   `${MOMENTS} of ${ROUNDS * MOMENTS} moments, round %i: no build is killed`,
   async (round) => {
-    const { killed, drains, built, running, arrived } = await endAtRandomMoments({
+    const { killed, drains, built, running, arrived, sentBack } = await endAtRandomMoments({
       ...{ node, builders: BUILDERS, moments: MOMENTS, folder: join(folder, `contexts-${round}`) },
       ...{ hook: 'drain', replace: true, seed: round },
     });
     console.log(
-      `round ${round}: ${drains.length} drains, ${built} builds, ${running} running, ${arrived} arrived, ${killed.length} killed`,
+      `round ${round}: ${drains.length} drains, ${built} builds, ${running} running, ${arrived} arrived, ${sentBack} dialled again, ${killed.length} killed`,
     );
+    for (const text of killed) console.error(text);
     expect(killed).toEqual([]);
     expect(drains.filter(({ code }) => code !== 0)).toEqual([]);
     expect(drains).toHaveLength(MOMENTS);

@@ -57,7 +57,7 @@ test(`${MOMENTS} builders ended at random moments: no build is killed, those tha
     seed: 20_261_123,
   });
   console.log(
-    `${harvest.drains.length} drains, ${harvest.built} builds: ${harvest.running} were running, ${harvest.arrived} arrived after the end had begun, ${harvest.killed.length} killed`,
+    `${harvest.drains.length} drains, ${harvest.built} builds: ${harvest.running} were running, ${harvest.arrived} arrived after the end had begun, ${harvest.sentBack} dialled again, ${harvest.killed.length} killed`,
   );
   expect(harvest.killed).toEqual([]);
   expect(harvest.drains.filter(({ code }) => code !== 0)).toEqual([]);

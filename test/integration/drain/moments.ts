@@ -1,6 +1,9 @@
 /** Builders that are ended at random moments under builds that never stop coming. */
 import { mkdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { openGateway } from '../../../src/gateway/gateway.ts';
+import { waitInLine } from '../../../src/queue/line.ts';
 import { makeSleepContext, startBuildctl } from '../../support/local-pool.ts';
 import { type Drained, Node, type Termination } from './node.ts';
 
@@ -9,6 +12,8 @@ export interface Harvest {
   /** What each build that failed wrote last. */
   readonly killed: readonly string[];
   readonly built: number;
+  /** How often a client that waited had to dial again. */
+  readonly sentBack: number;
   /** Builds that were running on the builder when it began to end. */
   readonly running: number;
   /** Builds that were sent to the builder after it had begun to end, and that it built. */
@@ -45,13 +50,15 @@ export async function endAtRandomMoments(options: MomentsOptions): Promise<Harve
   const killed: string[] = [];
   let begun = 0;
   let built = 0;
+  let sentBack = 0;
   let over = false;
 
   const buildOn = async (client: number): Promise<void> => {
     for (let number = 0; !over; number += 1) {
       const context = contexts[Math.floor(random() * contexts.length)] ?? '';
-      const { ended } = startBuildctl(node.endpoint, context, `${options.seed}-${client}-${number}`);
-      const { code, log } = await ended;
+      const { code, log } = await build(node, context, `${options.seed}-${client}-${number}`, () => {
+        sentBack += 1;
+      });
       if (code === 0) built += 1;
       else killed.push(`exit code ${code}: ${log.slice(-1_500)}`);
     }
@@ -89,10 +96,40 @@ export async function endAtRandomMoments(options: MomentsOptions): Promise<Harve
     drains,
     killed,
     built,
+    sentBack,
     running: sum(drains.map((drained) => during(drained, (at) => at <= drained.from))),
     arrived: sum(drains.map((drained) => during(drained, (at) => at > drained.from))),
   };
 }
+
+/**
+ * One build as this project's clients do it: the place is held until the builder is theirs, however long that takes. From
+ * then on nothing is tried again: whatever ends the build but itself has killed it.
+ */
+async function build(
+  node: Node,
+  context: string,
+  id: string,
+  onSentBack: () => void,
+): Promise<{ readonly code: number | null; readonly log: string }> {
+  const { connection } = await waitInLine({
+    endpoint: node.endpoint,
+    queueTimeoutMs: PATIENCE_MS,
+    signal: new AbortController().signal,
+    onStep: ({ kind }) => {
+      if (kind === 'failed') onSentBack();
+    },
+  });
+  const gateway = await openGateway({ carry: 'splice', folder: tmpdir() });
+  try {
+    gateway.attach(connection);
+    return await startBuildctl(gateway.address, context, id).ended;
+  } finally {
+    await gateway.close();
+  }
+}
+
+const PATIENCE_MS = 600_000;
 
 /** Mulberry32: small, and the same on every machine. */
 function seeded(seed: number): () => number {

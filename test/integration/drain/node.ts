@@ -17,6 +17,7 @@ import { daemonPort, slotPort } from '../../../src/pool/builder/pod.ts';
 import { renderStart } from '../../../src/pool/builder/start.ts';
 import { renderGate } from '../../../src/pool/haproxy/gate.ts';
 import { type BalancerModel, renderBalancer } from '../../../src/pool/haproxy.ts';
+import type { Endpoint } from '../../../src/queue/endpoint.ts';
 import { type Authority, issue, type KeyPair, makeAuthority } from '../../support/certificates.ts';
 import { type DnsServer, startDnsServer } from '../../support/dns-server.ts';
 import { LoadBalancer } from '../../support/server-line.ts';
@@ -33,8 +34,13 @@ const GRACE_SECONDS = 120;
 const HOUR_MS = 3_600_000;
 const POOL = 'amd64';
 const ZONE = 'builders.drain.internal';
-/** Below the ports that the system gives out. Loopback addresses are one network to /proc/net/tcp: ports tell builders apart. */
-const FIRST_PORT = 23_000;
+/**
+ * Below the ports that the system gives out. Builders on loopback share one network and its tables, where pods have their
+ * own: here their ports tell them apart.
+ */
+const FIRST_PORT = 18_000;
+const PORTS_PER_BLOCK = 100;
+const PORTS_PER_BUILDER = 10;
 
 export interface NodeOptions {
   readonly folder: string;
@@ -87,7 +93,7 @@ function programs(): Programs {
 }
 
 export class Node {
-  readonly endpoint: string;
+  readonly endpoint: Endpoint;
   readonly dns: DnsServer;
   balancer!: LoadBalancer;
   readonly #options: NodeOptions;
@@ -99,7 +105,8 @@ export class Node {
   private constructor(options: NodeOptions, dns: DnsServer) {
     this.#options = options;
     this.dns = dns;
-    this.endpoint = `tcp://${ownAddress(options)}:${LINE_PORT}`;
+    const host = ownAddress(options);
+    this.endpoint = { host, port: LINE_PORT, url: `tcp://${host}:${LINE_PORT}` };
   }
 
   static async open(options: NodeOptions): Promise<Node> {
@@ -182,8 +189,8 @@ function clientFolder({ folder }: NodeOptions): string {
   return join(folder, 'balancer');
 }
 
-function portOf(ordinal: number): number {
-  return FIRST_PORT + 10 * ordinal;
+function portOf({ block }: NodeOptions, ordinal: number): number {
+  return FIRST_PORT + PORTS_PER_BLOCK * (block % 100) + PORTS_PER_BUILDER * ordinal;
 }
 
 /** One for all builders, as their addresses differ. */
@@ -225,7 +232,7 @@ function balancerModel(options: NodeOptions, dnsPort: number): BalancerModel {
         servers: Array.from({ length: options.builders }, (_, ordinal) => ({
           name: `builder-${ordinal}`,
           host: hostOf(ordinal),
-          port: portOf(ordinal),
+          port: portOf(options, ordinal),
         })),
       },
     ],
@@ -256,7 +263,7 @@ class Pod {
     incarnations += 1;
     const pod = new Pod(options, tools, ordinal, incarnations);
     await mkdir(pod.#folder, { recursive: true });
-    const port = portOf(ordinal);
+    const port = portOf(options, ordinal);
     const daemon = { address: pod.address, port: daemonPort(port) };
     const files = {
       'buildkitd.toml': renderBuildkitd({
