@@ -1,23 +1,17 @@
 /** `buildkit-pool render`, `explain` and `validate`: what follows from a pool.yaml. */
-import { readFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import type { Reading } from './read.ts';
-import type { Change, Effect } from './render/compare.ts';
-import type { FolderDifference } from './render/folder.ts';
-import type { Sizing } from './sizing/model.ts';
 
-interface PoolArguments {
+export interface PoolArguments {
   readonly pool: string;
 }
 
-interface RenderArguments extends PoolArguments {
+export interface RenderArguments extends PoolArguments {
   readonly out: string;
   readonly check?: true;
   readonly against?: string;
 }
 
-/** What these commands need is loaded when one of them runs: the other commands start without it. */
+/** What these commands do is loaded when one of them runs: the other commands start without it. */
 export function addPoolCommands(program: Command): void {
   const command = (name: string, description: string) =>
     program.command(name).description(description).option('--pool <file>', 'the pool file', 'pool.yaml');
@@ -25,133 +19,15 @@ export function addPoolCommands(program: Command): void {
     .requiredOption('--out <folder>', 'where they go: one object a file, and kustomization.yaml')
     .option('--check', 'write nothing; fail when the folder is not what the pool file gives')
     .option('--against <folder>', 'tell what applying them over those of this folder does to builds')
-    .action(runRender);
+    .action(async (given: RenderArguments) => (await load()).runRender(given));
   command('explain', 'print every number that follows from a pool file, each with its reason').action(
-    runExplain,
+    async (given: PoolArguments) => (await load()).runExplain(given),
   );
-  command('validate', 'tell everything that is wrong with a pool file, or risky').action(runValidate);
-}
-
-type Accepted = Extract<Reading, { kind: 'accepted' }>;
-
-async function runValidate({ pool }: PoolArguments): Promise<void> {
-  const { warnings, sizing } = await readAccepted(pool);
-  const pools = sizing.pools.map(({ pool: { name } }) => name).join(', ');
-  console.log(
-    `${pool}: ${pools}: valid${warnings.length === 0 ? '' : `, ${plural(warnings.length, 'warning')}`}`,
+  command('validate', 'tell everything that is wrong with a pool file, or risky').action(
+    async (given: PoolArguments) => (await load()).runValidate(given),
   );
 }
 
-async function runExplain({ pool }: PoolArguments): Promise<void> {
-  const { sizing } = await readAccepted(pool);
-  const { explain } = await import('./explain.ts');
-  console.log(explain(sizing));
-}
-
-async function runRender({ pool, out, check, against }: RenderArguments): Promise<void> {
-  const { sizing } = await readAccepted(pool);
-  const { composePool, renderPool } = await import('./render/render.ts');
-  const { compareFolder, readObjects, writeFolder } = await import('./render/folder.ts');
-  // Before anything is written: both may be the same folder.
-  if (against !== undefined) {
-    const { compareObjects } = await import('./render/compare.ts');
-    const before = await readObjects(resolve(against));
-    if (before.length === 0) {
-      throw new Error(`--against: expected a folder of rendered manifests, \`${against}\` has none`);
-    }
-    console.log(await describeChanges(compareObjects(before, composePool(sizing))));
-  }
-  const { inspect } = await import('./render/inspect.ts');
-  const faults = inspect(composePool(sizing), { foreignSecrets: foreignSecrets(sizing) });
-  if (faults.length > 0) {
-    throw new Error(
-      ['What was rendered would not work, which is a mistake of buildkit-pool:', ...faults].join('\n'),
-    );
-  }
-  const files = renderPool(sizing);
-  if (check === true) {
-    const found = await compareFolder(resolve(out), files);
-    if (found.length > 0) {
-      throw new Error(
-        [
-          `${out} is not what ${pool} gives:`,
-          ...found.map(describeDifference),
-          `run \`buildkit-pool render --pool ${pool} --out ${out}\``,
-        ].join('\n'),
-      );
-    }
-    console.log(`${out}: ${plural(files.length, 'file')}, all as ${pool} gives them`);
-    return;
-  }
-  const written = await writeFolder(resolve(out), files);
-  console.log(`${out}: ${plural(files.length, 'file')}, ${written.length} changed`);
-  for (const { path, kind } of written) {
-    console.log(`  ${kind === 'superfluous' ? 'removed' : 'written'}  ${path}`);
-  }
-}
-
-/** Those that pool.yaml names and somebody else makes. */
-function foreignSecrets({ pools }: Sizing): readonly string[] {
-  return pools.flatMap(({ pool: { tls } }) =>
-    tls.kind !== 'off' && tls.certificates.kind === 'secrets' ? Object.values(tls.certificates.secrets) : [],
-  );
-}
-
-/** Prints warnings; throws one error that names every problem of a refused file. */
-async function readAccepted(path: string): Promise<Accepted> {
-  const text = await readFile(resolve(path), 'utf8').catch((cause: unknown) => {
-    throw new Error(
-      `--pool: cannot read \`${path}\`: ${cause instanceof Error ? cause.message : String(cause)}`,
-      { cause },
-    );
-  });
-  const { formatProblem, readPool } = await import('./read.ts');
-  const reading = readPool(text);
-  if (reading.kind === 'refused') {
-    const errors = reading.problems.filter(({ severity }) => severity === 'error').length;
-    throw new Error(
-      [
-        `${path} has ${plural(errors, 'error')}`,
-        ...reading.problems.map((problem) => formatProblem(path, problem)),
-      ].join('\n'),
-    );
-  }
-  for (const warning of reading.warnings) {
-    console.error(formatProblem(path, warning));
-  }
-  return reading;
-}
-
-function describeDifference({ path, kind }: FolderDifference): string {
-  return `  ${kind.padEnd('superfluous'.length)}  ${path}`;
-}
-
-const MEANINGS: Readonly<Record<Effect, string>> = {
-  nothing: 'No build and no builder notices.',
-  nodes: 'Nodes are replaced, outside working hours, each once its builders are gone.',
-  builders: 'Builders have to be replaced: each takes the change when its pod is deleted and drained.',
-  balancer:
-    'The load balancer is replaced: running builds end on the old one, waiting ones keep their places.',
-  immutable: 'Kubernetes refuses some of it: see docs/operations.md.',
-};
-
-/** One line a change, the gravest first, and what it all comes to. */
-export async function describeChanges(changes: readonly Change[]): Promise<string> {
-  if (changes.length === 0) {
-    return 'Nothing differs.';
-  }
-  const { EFFECTS, gravest } = await import('./render/compare.ts');
-  const width = Math.max(...EFFECTS.map((effect) => effect.length));
-  const lines = changes.map(({ effect, object, path, before, after, reason }) => {
-    const what =
-      path === '' ? (after === null ? 'removed' : 'added') : `${path}: ${before ?? '-'} → ${after ?? '-'}`;
-    return `${effect.padEnd(width)}  ${object}  ${what} (${reason})`;
-  });
-  const effects = EFFECTS.toReversed().filter((effect) => changes.some((change) => change.effect === effect));
-  const told = gravest(changes) === 'nothing' ? effects : effects.filter((effect) => effect !== 'nothing');
-  return [...lines, '', ...told.map((effect) => MEANINGS[effect])].join('\n');
-}
-
-function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+function load() {
+  return import('./run-command.ts');
 }

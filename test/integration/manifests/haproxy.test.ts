@@ -12,6 +12,7 @@ import { ensurePrograms } from '../../../src/local/programs.ts';
 import { BALANCER_PATHS, renderBalancerScript } from '../../../src/pool/components/balancer-model.ts';
 import { renderDocumentServer } from '../../../src/pool/components/document.ts';
 import { describePool } from '../../../src/pool/document.ts';
+import type { Sizing } from '../../../src/pool/sizing/model.ts';
 import { freePort } from '../../support/buildkitd.ts';
 import { issue, makeAuthority } from '../../support/certificates.ts';
 import { composeText, EXAMPLES, exampleNamed, pick, sizeText, type Tree } from '../../support/examples.ts';
@@ -53,8 +54,14 @@ async function complaintsAbout(path: string): Promise<string> {
   return `${stdout}${stderr}`;
 }
 
-async function hasTls(): Promise<boolean> {
-  return (await run(haproxy, ['-vv'])).stdout.includes('+OPENSSL');
+/** What this HAProxy was built without and the pools need: a plain build knows neither. */
+async function lacking({ pools }: Sizing): Promise<readonly string[]> {
+  const { stdout } = await run(haproxy, ['-vv']);
+  const needs = [
+    ...(pools.some(({ pool }) => pool.tls.kind === 'terminate') ? ['OPENSSL'] : []),
+    ...(pools.some(({ pool }) => pool.exposure.earlySettingsPort !== null) ? ['LUA'] : []),
+  ];
+  return needs.filter((feature) => !stdout.includes(`+${feature}`));
 }
 
 const VARIANTS: readonly (readonly [string, string])[] = [
@@ -82,8 +89,9 @@ const VARIANTS: readonly (readonly [string, string])[] = [
 describe.each(VARIANTS)('%s', (name, poolYaml) => {
   test('HAProxy accepts every configuration without a warning', async (context) => {
     const sizing = sizeText(poolYaml);
-    if (sizing.pools.some(({ pool }) => pool.tls.kind === 'terminate') && !(await hasTls())) {
-      context.skip('this HAProxy knows no TLS');
+    const missing = await lacking(sizing);
+    if (missing.length > 0) {
+      context.skip(`this HAProxy was built without ${missing.join(' and ')}`);
     }
     const objects = composeText(poolYaml);
     for (const pool of sizing.pools) {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { describeChanges } from '../../../../src/pool/command.ts';
 import { compareObjects, gravest } from '../../../../src/pool/render/compare.ts';
+import { describeChanges } from '../../../../src/pool/run-command.ts';
 import { composeText, exampleNamed, pick } from '../../../support/examples.ts';
 
 const BASE = `version: 1
@@ -122,16 +122,16 @@ describe('incident 7: what must replace something says so beforehand', () => {
     ).toBe('immutable');
   });
 
-  test('for people: one line a change, the gravest first, and what it comes to', async () => {
+  test('for people: one line a change, the gravest first, and what it comes to', () => {
     const [before = [], after = []] = change('max: 8', 'max: 16');
-    const text = await describeChanges(compareObjects(before, after));
+    const text = describeChanges(compareObjects(before, after));
     expect(text).toContain(
       'nothing    ScaledObject default/default-amd64  spec.maxReplicaCount: 8 → 16 (taken over in place)',
     );
     expect(text.endsWith('\n\nNo build and no builder notices.')).toBe(true);
-    expect(await describeChanges([])).toBe('Nothing differs.');
+    expect(describeChanges([])).toBe('Nothing differs.');
     const [old = [], current = []] = change('{path: /mnt/k8s-disks/0/pool}', '{kind: volume}');
-    const lines = (await describeChanges(compareObjects(old, current))).split('\n');
+    const lines = describeChanges(compareObjects(old, current)).split('\n');
     expect(lines[0]).toMatch(/^immutable {2}StatefulSet default\/default-amd64-builder {2}spec\./);
     expect(lines.at(-1)).toMatch(/^Builders have to be replaced/);
   });
