@@ -15,7 +15,7 @@ let node: Node;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'drain-'));
-  node = await Node.open({ folder: join(folder, 'node'), builders: BUILDERS, block: 94, tls: true });
+  node = await Node.open({ folder: join(folder, 'node'), builders: BUILDERS, block: 94 });
 });
 afterAll(async () => {
   await node?.close();

@@ -14,7 +14,7 @@ let node: Node;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'drain-'));
-  node = await Node.open({ folder: join(folder, 'node'), builders: BUILDERS, block: 93, tls: true });
+  node = await Node.open({ folder: join(folder, 'node'), builders: BUILDERS, block: 93 });
 });
 afterAll(async () => {
   await node?.close();
@@ -28,6 +28,17 @@ test('incident 6: a hook that says "idle" at once kills builds, and this is seen
   });
   expect(drains).toHaveLength(4);
   expect(killed.length).toBeGreaterThan(0);
+});
+
+test('incident 8: all builders deleted at once end with their builds, and those that wait go on waiting', async () => {
+  const { killed, drains, running, built } = await endAtRandomMoments({
+    ...{ node, builders: BUILDERS, moments: BUILDERS, folder: join(folder, 'contexts') },
+    ...{ hook: 'drain', replace: true, together: true, seed: 3 },
+  });
+  expect(killed).toEqual([]);
+  expect(drains.map(({ code }) => code)).toEqual(Array.from({ length: BUILDERS }, () => 0));
+  expect(running).toBeGreaterThan(BUILDERS / 2);
+  expect(built).toBeGreaterThan(BUILDERS);
 });
 
 test('a dead name server: builds are still sent to builders that end, but their gates close and they do end', async () => {

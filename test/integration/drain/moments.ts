@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { openGateway } from '../../../src/gateway/gateway.ts';
 import { waitInLine } from '../../../src/queue/line.ts';
 import { makeSleepContext, startBuildctl } from '../../support/local-pool.ts';
-import { type Drained, Node, type Termination } from './node.ts';
+import { type Drained, ENDPOINT_LAG_MS, type Node, type Termination } from './node.ts';
 
 export interface Harvest {
   readonly drains: readonly Drained[];
@@ -28,10 +28,13 @@ export interface MomentsOptions {
   readonly hook: Termination['hook'];
   /** Whether builders that have ended are started again: a StatefulSet's pod that was deleted, or scaled away. */
   readonly replace: boolean;
+  /** All at the same moment. */
+  readonly together?: boolean;
   /** Makes the moments; the same seed, the same moments. */
   readonly seed: number;
 }
 
+const TOGETHER_MS = 1_500;
 /** More builds than builders: there is always one that waits for a builder, an ending one too. */
 const WAITING = 2;
 /** Seconds that a build sleeps in its one step. */
@@ -66,8 +69,8 @@ export async function endAtRandomMoments(options: MomentsOptions): Promise<Harve
   const endOften = async (ordinal: number): Promise<void> => {
     while (begun < moments) {
       begun += 1;
-      await sleep(500 + random() * 3_000);
-      drains.push(await node.endPod(ordinal, { hook: options.hook, lagMs: random() * Node.lagMs }));
+      await sleep(options.together === true ? TOGETHER_MS : 500 + random() * 3_000);
+      drains.push(await node.endPod(ordinal, { hook: options.hook, lagMs: random() * ENDPOINT_LAG_MS }));
       if (!options.replace) return;
       await node.startPod(ordinal);
     }

@@ -3,12 +3,13 @@
  * start script with a real buildkitd, ended as kubelet ends them (hooks of all containers at once, each container's
  * signal after its own hook), behind the generated load balancer on a real HAProxy and a name server that caches.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { readOnlyChild } from '../../../src/local/process.ts';
 import { renderBuildkitd } from '../../../src/pool/builder/buildkitd.ts';
 import { renderDrain } from '../../../src/pool/builder/drain.ts';
@@ -25,8 +26,8 @@ import { LoadBalancer } from '../../support/server-line.ts';
 /** Short enough for a hundred drains in a test, in the proportions of a cluster. */
 const RESOLVE_MS = 250;
 const DNS_CACHE_MS = 250;
-/** From the end of a pod to the name server's knowing of it. */
-const ENDPOINT_LAG_MS = 400;
+/** From the end of a pod to the name server's knowing of it, at most. */
+export const ENDPOINT_LAG_MS = 400;
 /** Asked for at most this long after: lag, cache, interval, hold, and as much again. */
 const FIRST_LOOK_SECONDS = 2;
 const LOOK_SECONDS = 0.2;
@@ -47,7 +48,6 @@ export interface NodeOptions {
   readonly builders: number;
   /** 127.`block`.0.1 and on are builders, 127.`block`.1.1 is everything else. */
   readonly block: number;
-  readonly tls: boolean;
 }
 
 export interface Drained {
@@ -99,7 +99,6 @@ export class Node {
   readonly #options: NodeOptions;
   readonly #programs = programs();
   #builderPair: KeyPair | null = null;
-  #balancerPair: KeyPair | null = null;
   readonly #pods = new Map<number, Pod>();
 
   private constructor(options: NodeOptions, dns: DnsServer) {
@@ -114,8 +113,10 @@ export class Node {
     const address = ownAddress(options);
     const dns = await startDnsServer({ address, cacheMs: DNS_CACHE_MS, negativeCacheMs: DNS_CACHE_MS });
     const node = new Node(options, dns);
-    if (options.tls) await node.#makeCertificates();
-    const model = balancerModel(options, dns.port);
+    // Builders speak TLS in a cluster. Not every build of HAProxy does.
+    const tls = await speaksTls(node.#programs.haproxy);
+    if (tls) await node.#makeCertificates();
+    const model = balancerModel(options, dns.port, tls);
     const path = join(options.folder, 'haproxy.cfg');
     await writeFile(path, renderBalancer(model));
     node.balancer = await LoadBalancer.start(path, model);
@@ -127,8 +128,7 @@ export class Node {
     this.#builderPair = await issue(authority, join(this.#options.folder, 'builder'), 'builder', [
       `*.${ZONE}`,
     ]);
-    this.#balancerPair = await issue(authority, clientFolder(this.#options), 'balancer', []);
-    if (this.#balancerPair === null) throw new Error('no certificate');
+    await issue(authority, clientFolder(this.#options), 'balancer', []);
   }
 
   /** Starts the builder and, once it is ready, gives it its name. */
@@ -164,15 +164,17 @@ export class Node {
     return { ordinal, from, to, code, log: await pod.readLog() };
   }
 
-  /** How long a pod may still be asked for after its end: what a caller draws lags from. */
-  static readonly lagMs = ENDPOINT_LAG_MS;
-
   async close(): Promise<void> {
     await Promise.all([...this.#pods.values()].map((pod) => pod.kill()));
     await this.balancer.kill();
     this.dns.close();
     await rm(this.#options.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
+}
+
+async function speaksTls(haproxy: string): Promise<boolean> {
+  const { stdout } = await promisify(execFile)(haproxy, ['-vv']);
+  return stdout.includes('+OPENSSL ');
 }
 
 const LINE_PORT = 22_900;
@@ -196,7 +198,7 @@ function portOf({ block }: NodeOptions, ordinal: number): number {
 /** One for all builders, as their addresses differ. */
 const SLOT_PORT = slotPort(FIRST_PORT);
 
-function balancerModel(options: NodeOptions, dnsPort: number): BalancerModel {
+function balancerModel(options: NodeOptions, dnsPort: number, tls: boolean): BalancerModel {
   const address = ownAddress(options);
   return {
     threads: 1,
@@ -221,7 +223,7 @@ function balancerModel(options: NodeOptions, dnsPort: number): BalancerModel {
         fedBy: 'network',
         places: 'token',
         headStarts: [],
-        builderTls: options.tls
+        builderTls: tls
           ? {
               caPath: join(clientFolder(options), 'ca.crt'),
               certificatePath: join(clientFolder(options), 'tls.crt'),
