@@ -316,7 +316,7 @@ const scaleDown = section(
       percent: integer(about('This part of them.', DEFAULTS.scaleDown.percent), 1, 100),
     }).optional(),
     period: duration(
-      about('The period. Without: the idle time, at most half an hour. At most half an hour (Kubernetes).'),
+      about('The period, at most half an hour (Kubernetes). Without: the idle time, or half an hour.'),
       '15s',
       '30m',
       '20m',
@@ -348,7 +348,7 @@ const tls = z
           about('Who makes the certificates: cert-manager, or you, as Secrets.', DEFAULTS.tls.certificates),
           ['cert-manager', 'secrets'],
         ),
-        issuer: section('Who signs; without, a CA of the pool’s own. Only with cert-manager.', {
+        issuer: section("Who signs; without, a CA of the pool's own. Only with cert-manager.", {
           kind: choice(about('Its kind.', 'ClusterIssuer'), ['Issuer', 'ClusterIssuer']),
           name: text(SUBDOMAIN, "write the issuer's name").meta({ description: 'Its name.' }),
         }).optional(),

@@ -3,6 +3,7 @@ import { formatDuration } from '../../action/duration.ts';
 import type { Architecture, Cluster, ScaleDown } from '../config/model.ts';
 import { derived } from './derived.ts';
 import type { AutoscalerSizing, Derived } from './model.ts';
+import { shrinkSteps } from './shrink.ts';
 
 /** Kubernetes' limit of a policy's period, which schema validators do not know (autoscaling/v2 HPAScalingPolicy). */
 const MAX_PERIOD_SECONDS = 1800;
@@ -55,10 +56,7 @@ export function sizeAutoscaler(
       periodSeconds: periodSeconds(scaleDown, windowSeconds),
     },
     pollingIntervalSeconds: derived(5, 'decides only how fast the pool leaves zero'),
-    cooldownSeconds: derived(
-      windowSeconds,
-      min === 0 ? 'the last builder goes after the idle time, too' : 'matters only with min 0',
-    ),
+    cooldownSeconds: cooldownSeconds(scaleDown, architecture),
     fallbackReplicas: derived(
       fallback,
       architecture.fallback === null
@@ -104,4 +102,19 @@ function periodSeconds(scaleDown: ScaleDown, windowSeconds: number): Derived {
         `the idle time; Kubernetes allows at most ${formatDuration(MAX_PERIOD_SECONDS * 1000)}`,
       )
     : derived(Math.ceil(scaleDown.periodMs / 1000), '`scale-down.period`');
+}
+
+/**
+ * When its cooldown is over KEDA takes away all builders that there are, whatever the policies say: with min 0 it must be
+ * as long as the HPA needs to get down to one by the policies.
+ */
+function cooldownSeconds(scaleDown: ScaleDown, { min, max }: Architecture): Derived {
+  const windowSeconds = Math.ceil(scaleDown.idleMs / 1000);
+  if (min > 0) return derived(windowSeconds, 'matters only with min 0');
+  const steps = shrinkSteps(max, 1, scaleDown.atOnceBuilders, scaleDown.atOncePercent).length;
+  const period = periodSeconds(scaleDown, windowSeconds).value;
+  return derived(
+    windowSeconds + Math.max(steps - 1, 0) * period,
+    'KEDA takes away all builders at once then: not before the HPA has gone down to one by its policies',
+  );
 }

@@ -9,13 +9,22 @@ export function sizeShrink(
   autoscaler: AutoscalerSizing,
   nodePools: NodePoolsSizing | null,
 ): ShrinkSizing {
-  const steps = shrinkSteps(autoscaler);
-  const { stabilizationWindowSeconds, periodSeconds } = autoscaler.scaleDown;
+  const { minReplicas, maxReplicas, scaleDown, cooldownSeconds } = autoscaler;
+  const { stabilizationWindowSeconds, periodSeconds } = scaleDown;
+  // The HPA goes down to one; the last one, like the whole pool, goes by KEDA's cooldown.
+  const byHpa = shrinkSteps(
+    maxReplicas.value,
+    Math.max(minReplicas.value, 1),
+    scaleDown.builders.value,
+    scaleDown.percent.value,
+  );
+  const steps = minReplicas.value === 0 ? [...byHpa.filter((left) => left > 1), 0] : byHpa;
   const idleMs = stabilizationWindowSeconds.value * 1000;
   const periodMs = periodSeconds.value * 1000;
-  const durationMs = steps.length === 0 ? 0 : idleMs + (steps.length - 1) * periodMs;
-  const floor = autoscaler.minReplicas.value;
-  const most = autoscaler.maxReplicas.value;
+  const hpaMs = byHpa.length === 0 ? 0 : idleMs + (byHpa.length - 1) * periodMs;
+  const durationMs = minReplicas.value === 0 ? Math.max(hpaMs, cooldownSeconds.value * 1000) : hpaMs;
+  const floor = minReplicas.value;
+  const most = maxReplicas.value;
   // All of them for the idle time, then what each step has left for a period.
   const builderMs = (most - floor) * idleMs + steps.reduce((sum, left) => sum + (left - floor) * periodMs, 0);
   const hours = builderMs / HOUR_MS;
@@ -41,18 +50,19 @@ export function sizeShrink(
   };
 }
 
-/** Builders after each period, from max down to min. */
-function shrinkSteps({ minReplicas, maxReplicas, scaleDown }: AutoscalerSizing): readonly number[] {
+/** Builders after each period, from max down to `floor`, as the HPA lets them go. */
+export function shrinkSteps(
+  max: number,
+  floor: number,
+  builders: number,
+  percent: number,
+): readonly number[] {
   const steps: number[] = [];
-  let builders = maxReplicas.value;
-  while (builders > minReplicas.value) {
-    // As the HPA does it: the policy that changes most, its percentage cut off to whole builders left.
-    const left = Math.min(
-      builders - scaleDown.builders.value,
-      Math.trunc(builders * (1 - scaleDown.percent.value / 100)),
-    );
-    builders = Math.max(left, minReplicas.value);
-    steps.push(builders);
+  let left = max;
+  while (left > floor) {
+    // The policy that changes most, its percentage cut off to whole builders left.
+    left = Math.max(Math.min(left - builders, Math.trunc(left * (1 - percent / 100))), floor);
+    steps.push(left);
   }
   return steps;
 }

@@ -3,6 +3,7 @@ import { Ajv } from 'ajv';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
+import { replaceReference } from '../../../../scripts/pool-reference.ts';
 import { instanceFacts } from '../../../../src/pool/config/instance-types.ts';
 import { formatSchema, jsonSchema, poolFileSchema } from '../../../../src/pool/config/schema.ts';
 import { readPool } from '../../../../src/pool/read.ts';
@@ -138,4 +139,12 @@ test('instance types are what the issue’s first user runs on', () => {
     maxPods: 737,
   });
   expect(instanceFacts('x9.huge')).toBeUndefined();
+});
+
+test('the table of keys in the documentation is the present one, and its examples are accepted', () => {
+  const text = readFileSync('docs/pool-yaml.md', 'utf8');
+  expect(replaceReference(text, jsonSchema())).toBe(text);
+  const examples = [...text.matchAll(/```yaml\n(.*?)```/gs)].map(([, yaml]) => yaml ?? '');
+  expect(examples.length).toBe(3);
+  for (const example of examples) expect(accept(example).warnings).toEqual([]);
 });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { HPA_START, HPA_SYNC_MS, type HpaSpec, stepHpa } from '../../../../src/autoscaler/hpa.ts';
+import { AUTOSCALER_START, type KedaSpec, stepAutoscaler } from '../../../../src/autoscaler/keda.ts';
 import { GATE_RESOURCES } from '../../../../src/pool/builder/pod.ts';
 import { parseCpu, parseSize } from '../../../../src/pool/config/units.ts';
 import { explain, explainSizing } from '../../../../src/pool/explain.ts';
@@ -122,25 +123,40 @@ test('one build more than builders always brings a builder, and so do the spare 
   });
 });
 
-test('from max to min takes as long as the HPA takes', () => {
+test('from max to min takes as long as KEDA and the HPA take, and no step is larger than the policies allow', () => {
   everyArchitecture(({ autoscaler, shrink }) => {
-    if (autoscaler === null || shrink === null || autoscaler.maxReplicas.value > 120) return;
-    const floor = Math.max(autoscaler.minReplicas.value, Math.ceil(usage(autoscaler, 0)), 1);
-    // Spare builders stay, and the last one goes by KEDA's cooldown.
-    if (floor !== autoscaler.minReplicas.value) return;
+    if (autoscaler === null || shrink === null || autoscaler.maxReplicas.value > 150) return;
+    const floor = autoscaler.minReplicas.value;
+    // Spare builders stay.
+    if (Math.ceil(usage(autoscaler, 0)) > floor) return;
     const spec = hpaSpec(autoscaler);
-    let state = HPA_START;
-    let builders = spec.maxReplicas;
+    const keda: KedaSpec = {
+      pollingIntervalMs: autoscaler.pollingIntervalSeconds.value * 1000,
+      cooldownMs: autoscaler.cooldownSeconds.value * 1000,
+      activationThreshold: 0,
+      fallback: null,
+    };
+    const { builders: atOnce, percent, periodSeconds } = autoscaler.scaleDown;
     let now = 0;
-    ({ state } = stepHpa(spec, state, builders, usage(autoscaler, builders), now));
-    while (builders > floor) {
+    let { replicas, state } = stepAutoscaler(
+      spec,
+      keda,
+      AUTOSCALER_START,
+      spec.maxReplicas,
+      usage(autoscaler, spec.maxReplicas),
+      now,
+    );
+    while (replicas > floor) {
       now += HPA_SYNC_MS;
-      ({ state, replicas: builders } = stepHpa(spec, state, builders, usage(autoscaler, 0), now));
+      const before = replicas;
+      ({ replicas, state } = stepAutoscaler(spec, keda, state, before, usage(autoscaler, 0), now));
+      const allowed = Math.max(atOnce.value, Math.ceil((before * percent.value) / 100));
+      expect(before - replicas).toBeLessThanOrEqual(allowed);
     }
-    // The HPA looks every 15 s, and each step may be seen that much later.
-    const steps = 1 + shrink.durationMs.value / 1000 / autoscaler.scaleDown.periodSeconds.value;
+    // Each step may be seen one look later than it is due.
+    const steps = 2 + shrink.durationMs.value / 1000 / periodSeconds.value;
     expect(now).toBeGreaterThanOrEqual(shrink.durationMs.value);
-    expect(now).toBeLessThanOrEqual(shrink.durationMs.value + (steps + 1) * HPA_SYNC_MS);
+    expect(now).toBeLessThanOrEqual(shrink.durationMs.value + steps * HPA_SYNC_MS);
   });
 });
 
