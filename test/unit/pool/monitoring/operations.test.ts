@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { expect, test } from 'vitest';
+import { parseAllDocuments } from 'yaml';
 import { formatDuration } from '../../../../src/action/duration.ts';
 import { addPoolCommands } from '../../../../src/pool/command.ts';
 import { limitsOf } from '../../../../src/pool/monitoring/recordings.ts';
@@ -52,6 +53,27 @@ test('every option of the command that it names exists', () => {
       expect(options, call).toContain(option);
     }
   }
+});
+
+test('every object of a pool that it names is rendered', () => {
+  const folder = join('manifests', 'eks-karpenter');
+  const objects = readdirSync(folder)
+    .filter((file) => file.endsWith('.yaml') && file !== 'pool.yaml')
+    .flatMap((file) => parseAllDocuments(readFileSync(join(folder, file), 'utf8')))
+    .map((document) => document.toJS() as { kind: string; metadata?: { name?: string } });
+  const known = new Set(
+    objects.flatMap(({ kind, metadata }) => {
+      const name = metadata?.name ?? '';
+      // cert-manager fills a Secret of the same name; the first builder's pod is the one that the guide looks at.
+      return kind === 'StatefulSet' ? [name, `${name}-0`] : [name];
+    }),
+  );
+  const named = [...GUIDE.matchAll(/\bdefault-[a-z0-9]+(?:-[a-z0-9]+)*/g)].map(([name]) => name);
+  expect(named.length).toBeGreaterThan(20);
+  expect([...new Set(named)].filter((name) => !known.has(name))).toEqual([]);
+  const containers = [...GUIDE.matchAll(/ -c ([a-z]+)/g)].map(([, name]) => name);
+  const builder = readFileSync(join(folder, 'statefulset-default-amd64-builder.yaml'), 'utf8');
+  for (const container of containers) expect(builder).toContain(`- name: ${container}\n`);
 });
 
 test('every link within it leads to a heading', () => {

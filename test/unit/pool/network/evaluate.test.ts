@@ -154,6 +154,17 @@ test('a namespace is known by the name that Kubernetes puts on it, expressions a
   expect(allowed(policies, pod('other', {}), pod('default', { role: 'web' }), 6500)).toBe(true);
 });
 
+test('NotIn also selects who lacks the label, In does not', () => {
+  const closed = (operator: string) => [
+    policy('default', {
+      podSelector: { matchExpressions: [{ key: 'role', operator, values: ['db'] }] },
+      policyTypes: ['Ingress'],
+    }),
+  ];
+  expect(allowed(closed('NotIn'), pod('ci', {}), pod('default', {}))).toBe(false);
+  expect(allowed(closed('In'), pod('ci', {}), pod('default', {}))).toBe(true);
+});
+
 test('a named port is the one of the pod that is called', () => {
   const policies = [policy('default', { podSelector: {}, ingress: [{ ports: [{ port: 'redis' }] }] })];
   expect(allowed(policies, pod('ci', {}), pod('default', {}), 6379)).toBe(true);
