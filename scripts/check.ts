@@ -35,7 +35,9 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
-for (const name of readdirSync('manifests')) {
+for (const { name } of readdirSync('manifests', { withFileTypes: true }).filter((entry) =>
+  entry.isDirectory(),
+)) {
   const example = join('manifests', name);
   const reading = readPool(readFileSync(join(example, 'pool.yaml'), 'utf8'));
   if (reading.kind === 'refused') {

@@ -5,7 +5,9 @@ import { formatProblem, readPool } from '../src/pool/read.ts';
 import { writeFolder } from '../src/pool/render/folder.ts';
 import { renderPool } from '../src/pool/render/render.ts';
 
-for (const name of readdirSync('manifests')) {
+for (const { name } of readdirSync('manifests', { withFileTypes: true }).filter((entry) =>
+  entry.isDirectory(),
+)) {
   const folder = join('manifests', name);
   const reading = readPool(readFileSync(join(folder, 'pool.yaml'), 'utf8'));
   if (reading.kind === 'refused') {

@@ -14,7 +14,9 @@ export interface Example {
   readonly poolYaml: string;
 }
 
-export const EXAMPLES: readonly Example[] = readdirSync(FOLDER)
+export const EXAMPLES: readonly Example[] = readdirSync(FOLDER, { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map(({ name }) => name)
   .sort()
   .map((name) => ({
     name,
