@@ -216,9 +216,13 @@ function slotChecks({ slotPort, builderTls }: BalancedPool): readonly string[] {
     `option httpchk GET ${SLOT_PATH}`,
     'http-check expect status 200',
     `default-server check port ${slotPort}${plain} rise 1 fall 1`,
-    '# Not given away before that is known. Before 3.1 such a build is sent back by the gate, and dials again.',
+    '# Not given away before that is known. HAProxy before 3.1 tries; the gate sends such a build away, and it dials',
+    '# again at its own place, which it would lose if it were queued again here.',
     '.if version_atleast(3.1)',
     'default-server init-state down',
+    '.else',
+    'no option redispatch',
+    'retries 0',
     '.endif',
   ];
 }

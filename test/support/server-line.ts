@@ -224,7 +224,12 @@ export class Rig implements AsyncDisposable {
   }
 
   join(name: string, door: Door, joinedAtMs = Date.now()): Build {
-    const build = new Build(name, this.address, door, joinedAtMs);
+    return this.joinAt(name, door, placeToken(joinedAtMs));
+  }
+
+  /** With a place that somebody already has. */
+  joinAt(name: string, door: Door, token: number): Build {
+    const build = new Build(name, this.address, door, token);
     this.closeLater(() => build.leave());
     return build;
   }
@@ -499,8 +504,8 @@ export interface RealBuilder {
   readonly address: string;
   readonly daemon: Buildkitd;
   readonly gate: ChildProcess;
-  /** Builds inside at this moment, by the kernel's table of connections. */
-  connections(): number;
+  /** Who is connected to the daemon at this moment, by the kernel's table; the gate's own checks come and go. */
+  peers(): readonly string[];
   stop(): Promise<void>;
 }
 
@@ -529,14 +534,14 @@ async function startRealBuilder(
     ...(pair === null ? {} : { tls: pair }),
   });
   const { HAPROXY: program = 'haproxy' } = process.env;
-  const gate = spawn(program, ['-db', '-f', configuration], { stdio: ['ignore', 'inherit', 'inherit'] });
+  const gate = spawn(program, ['-db', '-f', configuration], { stdio: 'ignore' });
   await untilListening(address, SLOT_PORT);
   return {
     ordinal,
     address,
     daemon,
     gate,
-    connections: () => establishedAt(address, DAEMON_PORT),
+    peers: () => peersOf(address, DAEMON_PORT),
     stop: async () => {
       gate.kill('SIGKILL');
       await daemon.stop();
@@ -557,13 +562,15 @@ async function untilListening(address: string, port: number): Promise<void> {
   throw new Error(`nobody listens at ${address}:${port}`);
 }
 
-/** Connections that a daemon at this address has accepted and not closed (proc_pid_net(5), state 01). */
-function establishedAt(address: string, port: number): number {
+/** The other ends of connections that a daemon at this address has accepted and not closed (proc_pid_net(5), state 01). */
+function peersOf(address: string, port: number): readonly string[] {
   const octets = address.split('.').map((part) => Number(part).toString(16).padStart(2, '0'));
-  const local = `${octets.toReversed().join('')}:${port.toString(16).padStart(4, '0')}`.toUpperCase();
+  const daemon = `${octets.toReversed().join('')}:${port.toString(16).padStart(4, '0')}`.toUpperCase();
   return readFileSync('/proc/net/tcp', 'utf8')
     .split('\n')
-    .filter((row) => row.trim().split(/\s+/)[1] === local && row.trim().split(/\s+/)[3] === '01').length;
+    .map((row) => row.trim().split(/\s+/))
+    .filter(([, local, , state]) => local === daemon && state === '01')
+    .map(([, , remote = '']) => remote);
 }
 
 export type BuildState = 'waiting' | 'building' | 'lost' | 'left';
@@ -583,9 +590,9 @@ export class Build {
   #failures = 0;
   #resolveGranted: () => void = () => {};
 
-  constructor(name: string, host: string, door: Door, joinedAtMs: number) {
+  constructor(name: string, host: string, door: Door, token: number) {
     this.name = name;
-    this.token = placeToken(joinedAtMs);
+    this.token = token;
     this.#host = host;
     this.#door = door;
     this.granted = new Promise((resolve) => {
@@ -602,6 +609,11 @@ export class Build {
   /** The connection, once the builder is its own; taken over by the caller. */
   get socket(): net.Socket | null {
     return this.state === 'building' ? this.#socket : null;
+  }
+
+  /** As after a short loss of the network: dials again, at its own place. */
+  redial(): void {
+    this.#socket?.destroy();
   }
 
   leave(): void {

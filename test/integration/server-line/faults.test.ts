@@ -115,8 +115,8 @@ test.each(['silent', 'refuse'] as const)(
     const builds = await joinAll('nameless', 8);
     await rig.dns.die(how);
     try {
-      // Several times the hold of a name that is gone.
-      await sleep(7_000);
+      // Twice the hold of a name that is gone.
+      await sleep(4_000);
       expect(await balancer.usable('nameless')).toBe(builders);
       await expectServedInOrder(builds, blockers);
     } finally {
