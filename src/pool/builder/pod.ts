@@ -158,7 +158,13 @@ function daemon(
     readinessProbe: probe(builder.readiness),
     livenessProbe: probe(builder.liveness),
     resources: {
-      requests: { cpu: `${builder.cpuMillis.value}m`, memory: `${builder.memoryBytes.value}` },
+      requests: {
+        cpu: `${builder.cpuMillis.value}m`,
+        memory: `${builder.memoryBytes.value}`,
+        ...(builder.ephemeralBytes === null
+          ? {}
+          : { 'ephemeral-storage': `${builder.ephemeralBytes.value}` }),
+      },
       limits: { memory: `${builder.memoryBytes.value}` },
     },
     securityContext: profile === 'rootless' ? ROOTLESS : { privileged: true },

@@ -11,8 +11,10 @@ export const BUILDER_PORT = 1234;
 const CACHE_SHARE = 0.7;
 /** Of the cache; the base images that every build starts from survive a disk full of something else. */
 const RESERVED_SHARE = 0.2;
+type Part = Pick<Allocatable, 'cpuMillis' | 'memoryBytes' | 'diskBytes'>;
+
 /** A builder where nothing is known of its node: a small one, for a laptop's cluster. */
-const SMALL_BUILDER: Allocatable = { cpuMillis: 2000, memoryBytes: 4 * GIB, diskBytes: 20 * GIB };
+const SMALL_BUILDER: Part = { cpuMillis: 2000, memoryBytes: 4 * GIB, diskBytes: 20 * GIB };
 /** What the gate's container asks for beside buildkitd; it carries one connection. */
 export const GATE_CPU_MILLIS = 100;
 export const GATE_MEMORY_BYTES = 64 * MIB;
@@ -50,8 +52,8 @@ export function sizeBuilder(architecture: Architecture, cache: Cache): BuilderSi
       `${RESERVED_SHARE * 100} % of the cache is never collected: the base images of the next build`,
     ),
     minFreeBytes: minFree(architecture, cache, diskBytes.value),
-    cacheSlots:
-      cache.kind === 'volume' ? null : cacheSlots(architecture, { cpuMillis, memoryBytes, diskBytes }),
+    cacheSlots: cache.kind === 'volume' ? null : cacheSlots(architecture, cpuMillis.value, memoryBytes.value),
+    ephemeralBytes: ephemeralBytes(architecture, cache, diskBytes.value),
     maxParallelism: derived(
       Math.max(4, Math.ceil(cpuMillis.value / 1000)),
       'one step a core at once, at least 4: steps also wait for the network',
@@ -77,19 +79,20 @@ const PATIENT: ProbeSizing = {
   failureThreshold: derived(10, 'ten minutes without any answer'),
 };
 
-/** How many builders of this size one node of a type holds. */
+/** How many builders of this size the scheduler puts on one node of a type. */
 export function buildersOnType(
   architecture: Architecture,
   type: InstanceType,
-  size: { readonly cpuMillis: Derived; readonly memoryBytes: Derived; readonly diskBytes: Derived },
-  cache: Cache,
+  builder: BuilderSizing,
 ): number {
   const node = allocatableOfType(type, architecture.name, reserveOf(architecture));
   return Math.floor(
     Math.min(
-      node.cpuMillis / (size.cpuMillis.value + GATE_CPU_MILLIS),
-      node.memoryBytes / (size.memoryBytes.value + GATE_MEMORY_BYTES),
-      cache.kind === 'volume' ? Number.POSITIVE_INFINITY : node.diskBytes / size.diskBytes.value,
+      node.cpuMillis / (builder.cpuMillis.value + GATE_CPU_MILLIS),
+      node.memoryBytes / (builder.memoryBytes.value + GATE_MEMORY_BYTES),
+      builder.ephemeralBytes === null
+        ? Number.POSITIVE_INFINITY
+        : node.ephemeralBytes / builder.ephemeralBytes.value,
     ),
   );
 }
@@ -98,14 +101,14 @@ function reserveOf({ nodes }: Architecture): NodeReserve {
   return nodes.kind === 'any' ? { cpuMillis: 0, memoryBytes: 0 } : nodes.reserve;
 }
 
-interface Share extends Allocatable {
+interface Share extends Part {
   readonly reason: (of: string) => string;
 }
 
 /** A builder's part of the node. Where several types are as large as the preferred one, of the smallest of them. */
 function shareOfNode(architecture: Architecture): Share {
   const { nodes, buildersPerNode } = architecture;
-  const divide = (node: Allocatable, what: string): Share => ({
+  const divide = (node: Part, what: string): Share => ({
     cpuMillis: Math.max(Math.floor(node.cpuMillis / buildersPerNode) - GATE_CPU_MILLIS, 0),
     memoryBytes: Math.max(Math.floor(node.memoryBytes / buildersPerNode) - GATE_MEMORY_BYTES, 0),
     diskBytes: Math.floor(node.diskBytes / buildersPerNode),
@@ -184,22 +187,59 @@ function minFree(architecture: Architecture, cache: Cache, diskBytes: number): D
       );
 }
 
-function cacheSlots(
-  architecture: Architecture,
-  size: { readonly cpuMillis: Derived; readonly memoryBytes: Derived; readonly diskBytes: Derived },
-): Derived {
-  const { nodes } = architecture;
-  if (nodes.kind === 'karpenter') {
-    const most = Math.max(
-      1,
-      ...nodes.instanceTypes.map((type) =>
-        buildersOnType(architecture, type, size, { kind: 'node-local', path: '/' }),
-      ),
-    );
-    return derived(most, 'as many as the largest node holds builders: a builder claims a free one by lock');
+/** What a node of each kind offers; empty where nothing is known. */
+function knownNodes({ nodes, name }: Architecture): readonly Allocatable[] {
+  switch (nodes.kind) {
+    case 'any':
+      return [];
+    case 'selector':
+      return nodes.size === null ? [] : [allocatableOfNode(nodes.size, nodes.reserve)];
+    case 'karpenter':
+      return nodes.instanceTypes.map((type) => allocatableOfType(type, name, nodes.reserve));
   }
+}
+
+/**
+ * The scheduler lets pods fill a disk to its last 10 %, caches may fill it to its last 15 % less the images. A builder asks
+ * for its disk, or for so much more that on no node the scheduler finds room for one that the caches have no room for.
+ */
+function ephemeralBytes(architecture: Architecture, cache: Cache, diskBytes: number): Derived | null {
+  const known = knownNodes(architecture);
+  if (cache.kind === 'volume' || known.length === 0) return null;
+  const oneTooMany = known.map((node) => {
+    const fitting = Math.floor(node.diskBytes / diskBytes);
+    return Math.floor(node.mostEphemeralBytes / (fitting + 1)) + 1;
+  });
+  const value = Math.max(diskBytes, ...oneTooMany);
   return derived(
-    architecture.buildersPerNode,
-    'as many as builders share a node: a builder claims a free one by lock',
+    value,
+    value === diskBytes
+      ? 'its disk, so that the scheduler counts disks as well'
+      : "more than its disk: the scheduler may fill disks beyond the kubelet's thresholds, and must not find room for one more",
+  );
+}
+
+/** Slots where nodes are not known: the kubelet's own limit of pods. A slot that nobody has claimed is nothing at all. */
+const SLOTS_OF_ANY_NODE = 110;
+
+function cacheSlots({ nodes }: Architecture, cpuMillis: number, memoryBytes: number): Derived {
+  if (nodes.kind !== 'karpenter') {
+    return derived(
+      SLOTS_OF_ANY_NODE,
+      'more than there are builders on any node: one without a slot would wait for ever',
+    );
+  }
+  // By the node's whole size: whatever is really left for pods, more can't fit.
+  const most = nodes.instanceTypes.map(({ size }) =>
+    Math.floor(
+      Math.min(
+        size.cpuMillis / (cpuMillis + GATE_CPU_MILLIS),
+        size.memoryBytes / (memoryBytes + GATE_MEMORY_BYTES),
+      ),
+    ),
+  );
+  return derived(
+    Math.max(1, ...most),
+    'as many builders as the largest node could ever hold: each claims a free slot by lock, and one without would wait',
   );
 }

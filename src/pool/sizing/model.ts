@@ -218,8 +218,13 @@ export interface BuilderSizing {
   readonly reservedBytes: Derived;
   /** buildkitd's minFreeSpace, of the whole file system. */
   readonly minFreeBytes: Derived;
-  /** Slots in the node's cache folder; null with a volume an ordinal. The most builders that any node type holds. */
+  /** Slots in the node's cache folder; null with a volume an ordinal. At least as many as builders can share a node. */
   readonly cacheSlots: Derived | null;
+  /**
+   * Request of `ephemeral-storage`, so that the scheduler counts disks as well; null where nothing is known of the node's
+   * disk, and with a volume an ordinal. Never a limit: caches in a folder of the node are not what the kubelet measures.
+   */
+  readonly ephemeralBytes: Derived | null;
   /** buildkitd's max-parallelism: steps at once. */
   readonly maxParallelism: Derived;
   readonly startup: ProbeSizing;

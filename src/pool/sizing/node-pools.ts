@@ -49,7 +49,7 @@ function sizeNodePool(
   reserve: NodeReserve,
 ): NodePoolSizing {
   const node = allocatableOfType(type, architecture.name, reserve);
-  const builders = buildersOnType(architecture, type, builder, pool.cache);
+  const builders = buildersOnType(architecture, type, builder);
   const most = mostBuilders(architecture);
   const needed = Math.ceil(most / Math.max(builders, 1));
   const nodes = needed + Math.max(1, Math.ceil(needed / 10));

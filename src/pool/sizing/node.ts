@@ -11,6 +11,10 @@ export interface Allocatable {
   readonly memoryBytes: number;
   /** Of the file system with the kubelet's folder, below every threshold at which the kubelet begins to delete. */
   readonly diskBytes: number;
+  /** What is left for builders of the same file system as the scheduler sees it (`ephemeral-storage`), which is more. */
+  readonly ephemeralBytes: number;
+  /** The most that it can be: as Karpenter computes it, with nobody else on the node. */
+  readonly mostEphemeralBytes: number;
 }
 
 /** Karpenter's `vm-memory-overhead-percent`: what the hypervisor and the kernel keep. */
@@ -29,6 +33,12 @@ const FILE_SYSTEM_OVERHEAD = 0.02;
 const IMAGES_BYTES = 30 * GIB;
 /** On a small disk not more than this part of it. */
 const IMAGES_SHARE = 0.2;
+/** What the kubelet takes off `ephemeral-storage`: nodefs.available, and its own reserve. */
+const EPHEMERAL_EVICTION = 0.1;
+const EPHEMERAL_RESERVED_BYTES = GIB;
+/** For what others on the node ask of it. On a small disk not more than this part. */
+const EPHEMERAL_OTHERS_BYTES = 10 * GIB;
+const EPHEMERAL_OTHERS_SHARE = 0.05;
 /** Where no network interfaces limit the pods: the kubelet's default. */
 const DEFAULT_MAX_PODS = 110;
 
@@ -49,14 +59,27 @@ export function allocatableOfNode(size: NodeSize, reserve: NodeReserve): Allocat
 
 function allocatable(size: NodeSize, maxPods: number, reserve: NodeReserve): Allocatable {
   const kubeReserved = (255 + 11 * maxPods) * MIB;
-  const usableDisk = size.diskBytes * (1 - FILE_SYSTEM_OVERHEAD) * (1 - DISK_EVICTION);
+  const fileSystem = size.diskBytes * (1 - FILE_SYSTEM_OVERHEAD);
+  const diskBytes = Math.max(
+    Math.floor(fileSystem * (1 - DISK_EVICTION) - Math.min(IMAGES_BYTES, size.diskBytes * IMAGES_SHARE)),
+    0,
+  );
   return {
     cpuMillis: Math.max(Math.floor(size.cpuMillis - reservedCpu(size.cpuMillis) - reserve.cpuMillis), 0),
     memoryBytes: Math.max(
       Math.floor(size.memoryBytes - kubeReserved - MEMORY_EVICTION_BYTES - reserve.memoryBytes),
       0,
     ),
-    diskBytes: Math.max(Math.floor(usableDisk - Math.min(IMAGES_BYTES, size.diskBytes * IMAGES_SHARE)), 0),
+    diskBytes,
+    ephemeralBytes: Math.max(
+      Math.floor(
+        fileSystem * (1 - EPHEMERAL_EVICTION) -
+          EPHEMERAL_RESERVED_BYTES -
+          Math.min(EPHEMERAL_OTHERS_BYTES, size.diskBytes * EPHEMERAL_OTHERS_SHARE),
+      ),
+      diskBytes,
+    ),
+    mostEphemeralBytes: Math.floor(size.diskBytes * (1 - EPHEMERAL_EVICTION)),
   };
 }
 
