@@ -1,11 +1,11 @@
 /** The rules under the real promtool: read without complaint, and each alert firing exactly when it should. */
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { stringify } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { oldestBalancerSeconds, oldestBuilderSeconds } from '../../../src/pool/monitoring/alerts.ts';
 import { ruleGroups } from '../../../src/pool/monitoring/rules.ts';
 import type { ArchitectureSizing, CertificateSizing, PoolSizing } from '../../../src/pool/sizing/model.ts';
@@ -414,6 +414,18 @@ async function run(...args: string[]): Promise<string> {
 
 test('promtool reads the rules', async () => {
   expect(await run('check', 'rules', 'rules.yaml')).toMatch(/SUCCESS: \d+ rules found/);
+});
+
+test('promtool reads the rules of every example', async () => {
+  const files = (await readdir('manifests', { recursive: true })).filter((path) =>
+    /\/prometheusrule-[^/]+\.yaml$/.test(path),
+  );
+  expect(files.length).toBeGreaterThan(0);
+  for (const [index, file] of files.entries()) {
+    const { spec } = parse(await readFile(join('manifests', file), 'utf8')) as { spec: unknown };
+    await writeFile(join(folder, `example-${index}.yaml`), stringify(spec, { lineWidth: 0 }));
+    expect(await run('check', 'rules', `example-${index}.yaml`), file).toMatch(/SUCCESS: \d+ rules found/);
+  }
 });
 
 test('every alert fires in a scenario', () => {
