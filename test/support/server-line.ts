@@ -66,6 +66,7 @@ export class Rig implements AsyncDisposable {
   /** A client's certificate, or null without TLS. */
   readonly client: KeyPair | null;
   readonly #block: number;
+  #service = 1;
   readonly #closers: Array<() => Promise<void> | void> = [];
 
   private constructor(
@@ -108,14 +109,20 @@ export class Rig implements AsyncDisposable {
     return new Rig(folder, dns, options, block, authority, client);
   }
 
+  /** Where clients dial: as a Service, it may lead to another load balancer with the next dial. */
   get address(): string {
-    return `127.88.${this.#block}.1`;
+    return `127.88.${this.#block}.${this.#service}`;
   }
 
-  model(change: Partial<BalancerModel> = {}): BalancerModel {
+  /** Clients that dial from now on reach the load balancer of `pod`. */
+  serve(pod: number): void {
+    this.#service = pod;
+  }
+
+  model(change: Partial<BalancerModel> = {}, address = this.address): BalancerModel {
     return {
       ...clusterModel({
-        address: this.address,
+        address,
         base: BASE_PORT,
         pools: this.options.pools,
         tls: this.options.tls ? { folder: this.folder } : null,
@@ -133,6 +140,17 @@ export class Rig implements AsyncDisposable {
   async startBalancer(pod = 11, change: Partial<BalancerModel> = {}): Promise<LoadBalancer> {
     const model = this.model(change);
     const configuration = join(this.folder, `haproxy-${pod}.cfg`);
+    return await this.#launch(model, configuration, pod);
+  }
+
+  /** A load balancer at addresses of its own, beside the one that serves; `serve` leads clients to it. */
+  async startBalancerBeside(pod: number): Promise<LoadBalancer> {
+    const change = { adminSocketPath: join(this.folder, `admin-${pod}.sock`) };
+    const model = this.model(change, `127.88.${this.#block}.${pod}`);
+    return await this.#launch(model, join(this.folder, `haproxy-${pod}.cfg`), pod);
+  }
+
+  async #launch(model: BalancerModel, configuration: string, pod: number): Promise<LoadBalancer> {
     const source = `default-server source 127.88.${this.#block}.${pod} `;
     await writeFile(
       configuration,
@@ -229,7 +247,7 @@ export class Rig implements AsyncDisposable {
 
   /** With a place that somebody already has. */
   joinAt(name: string, door: Door, token: number): Build {
-    const build = new Build(name, this.address, door, token);
+    const build = new Build(name, () => this.address, door, token);
     this.closeLater(() => build.leave());
     return build;
   }
@@ -584,13 +602,13 @@ export class Build {
   grantedAt: number | null = null;
   dials = 0;
   readonly granted: Promise<void>;
-  readonly #host: string;
+  readonly #host: () => string;
   readonly #door: Door;
   #socket: net.Socket | null = null;
   #failures = 0;
   #resolveGranted: () => void = () => {};
 
-  constructor(name: string, host: string, door: Door, token: number) {
+  constructor(name: string, host: () => string, door: Door, token: number) {
     this.name = name;
     this.token = token;
     this.#host = host;
@@ -627,9 +645,9 @@ export class Build {
     const { port, pair, serverName } = this.#door;
     const socket =
       pair === null
-        ? net.connect(port, this.#host)
+        ? net.connect(port, this.#host())
         : tls.connect({
-            ...{ host: this.#host, port, servername: serverName, ALPNProtocols: ['h2'] },
+            ...{ host: this.#host(), port, servername: serverName, ALPNProtocols: ['h2'] },
             ...{ ca: readFileSync(pair.caPath), cert: readFileSync(pair.certificatePath) },
             key: readFileSync(pair.keyPath),
           });

@@ -12,6 +12,7 @@ import { serverNameOf } from '../../support/balancer-model.ts';
 import { makeSleepContext, type PlainBuild, startPlain } from '../../support/local-pool.ts';
 import {
   AMD64,
+  type Build,
   joinTimes,
   type LoadBalancer,
   mostAtOnce,
@@ -112,7 +113,10 @@ function watchBuilds(builders: readonly RealBuilder[]): () => number {
   };
 }
 
-test('while builds go on at the old load balancer, the new one tells how many builders they take', async () => {
+// Mostly waiting: both at once.
+test.concurrent('while builds go on at the old load balancer, the new one tells how many builders they take', async ({
+  expect,
+}) => {
   await using rig = await Rig.open({ pools: [{ name: AMD64, ceiling: 6 }], tls: true });
   const old = await rig.startBalancer(11);
   const standIns = await rig.startStandIns(AMD64, [0, 1, 2, 3]);
@@ -141,3 +145,40 @@ test('while builds go on at the old load balancer, the new one tells how many bu
 async function builtElsewhere(balancer: LoadBalancer): Promise<number> {
   return await balancer.metric('haproxy_backend_agg_check_status', `proxy="builders_${AMD64}",state="L7STS"`);
 }
+
+test.concurrent('the new one may start beside the old one: newcomers there do not overtake those who come over', async ({
+  expect,
+}) => {
+  await using rig = await Rig.open({ pools: [{ name: AMD64, ceiling: 4 }], tls: true });
+  const old = await rig.startBalancer(11);
+  const standIns = await rig.startStandIns(AMD64, [0, 1]);
+  for (const { ordinal } of standIns) rig.announce(AMD64, ordinal);
+  await expect.poll(() => old.usable(AMD64), WAIT).toBe(2);
+  const running = [0, 1].map((index) => rig.join(`running ${index}`, rig.door(AMD64)));
+  await Promise.all(running.map(({ granted }) => granted));
+  const waiting = joinTimes(6).map((joined, index) => rig.join(`${index}`, rig.door(AMD64), joined));
+  await expect.poll(async () => (await old.counters(AMD64)).queued, WAIT).toBe(6);
+
+  const next = await rig.startBalancerBeside(12);
+  // It knows all builders by now, and that they are taken.
+  await expect.poll(() => builtElsewhere(next), WAIT).toBe(2);
+  rig.serve(12);
+  const newcomers: Build[] = [];
+  for (const name of ['6', '7']) {
+    newcomers.push(rig.join(name, rig.door(AMD64)));
+    await sleep(600);
+  }
+  await expect.poll(() => next.demand(AMD64), WAIT).toBe(2);
+  await sleep(1_500);
+  expect(newcomers.map(({ state }) => state)).toEqual(['waiting', 'waiting']);
+  old.stopSoftly();
+  await expect.poll(() => next.demand(AMD64), WAIT).toBe(8);
+  const all = [...waiting, ...newcomers];
+  for (let count = 1; count <= all.length; count += 1) {
+    (running.shift() ?? all.find(({ state }) => state === 'building'))?.leave();
+    await expect.poll(() => servedOrder(all).length, WAIT).toBe(count);
+  }
+  expect(servedOrder(all)).toEqual(all.map(({ name }) => name));
+  expect(standIns.map((standIn) => mostAtOnce(standIn))).toEqual([1, 1]);
+  await old.exited;
+});
