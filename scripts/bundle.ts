@@ -18,6 +18,7 @@ const ENTRIES = {
 const LATE_ENTRIES: Record<string, string> = {
   'buildx-install': 'src/build/buildx-install.ts',
   'pool-client': 'src/pool-document/client.ts',
+  'pool-commands': 'src/pool/run-command.ts',
 };
 
 const lateEntries: Plugin = {

@@ -1,8 +1,11 @@
-// Everything that can be said about the sources without running them: types, lint and format, dist/ as they give it.
+// Everything that can be said about the sources without running them: types, lint and format, dist/ and the examples as they give them.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { formatProblem, readPool } from '../src/pool/read.ts';
+import { compareFolder } from '../src/pool/render/folder.ts';
+import { renderPool } from '../src/pool/render/render.ts';
 import { bundle } from './bundle.ts';
 
 /** Every run of the Action fetches and reads it. */
@@ -30,6 +33,23 @@ try {
   if (size > MAX_MAIN_BYTES) failures.push(`dist/main.js has ${size} bytes, more than ${MAX_MAIN_BYTES}`);
 } finally {
   rmSync(folder, { recursive: true, force: true });
+}
+
+for (const { name } of readdirSync('manifests', { withFileTypes: true }).filter((entry) =>
+  entry.isDirectory(),
+)) {
+  const example = join('manifests', name);
+  const reading = readPool(readFileSync(join(example, 'pool.yaml'), 'utf8'));
+  if (reading.kind === 'refused') {
+    failures.push(...reading.problems.map((problem) => formatProblem(join(example, 'pool.yaml'), problem)));
+    continue;
+  }
+  const differences = await compareFolder(example, renderPool(reading.sizing));
+  if (differences.length > 0) {
+    failures.push(
+      `${example} is not what its pool.yaml gives (${differences.map(({ path }) => path).join(', ')}): run npm run examples`,
+    );
+  }
 }
 
 for (const failure of failures) console.error(`check: ${failure}`);

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { addBurstCommand } from './burst/command.ts';
 import { addGatherCommand } from './burst/gather-command.ts';
 import { addUpCommand } from './local/command.ts';
+import { addPoolCommands } from './pool/command.ts';
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
@@ -17,6 +18,7 @@ const program = new Command('buildkit-pool')
 addUpCommand(program);
 addBurstCommand(program, actionFolder());
 addGatherCommand(program);
+addPoolCommands(program);
 
 try {
   await program.parseAsync();

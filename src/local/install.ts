@@ -43,6 +43,7 @@ const PACKAGES: Partial<Record<ProgramName, string>> = {
   'docker-registry': 'docker-registry',
   dockerd: 'docker.io',
   git: 'git',
+  shellcheck: 'shellcheck',
   setpriv: 'util-linux',
   unshare: 'util-linux',
 };
@@ -75,11 +76,33 @@ const BUILDX_OLDEST: GoBuild = {
   as: 'buildx-oldest',
 };
 
+const KUSTOMIZE: GoBuild = {
+  module: 'kustomize',
+  packages: ['sigs.k8s.io/kustomize/kustomize/v5'],
+  linkerFlags: '-s -w',
+  as: 'kustomize',
+};
+
+const KUBECONFORM: GoBuild = {
+  module: 'kubeconform',
+  packages: ['github.com/yannh/kubeconform/cmd/kubeconform'],
+  linkerFlags: '-s -w',
+};
+
+const ACTIONLINT: GoBuild = {
+  module: 'actionlint',
+  packages: ['github.com/rhysd/actionlint/cmd/actionlint'],
+  linkerFlags: `-s -w -X github.com/rhysd/actionlint.version=${PINNED_VERSIONS.actionlint}`,
+};
+
 const GO_BUILDS: Partial<Record<ProgramName, GoBuild>> = {
   buildkitd: BUILDKIT,
   buildctl: BUILDKIT,
   buildx: BUILDX,
   'buildx-oldest': BUILDX_OLDEST,
+  kustomize: KUSTOMIZE,
+  kubeconform: KUBECONFORM,
+  actionlint: ACTIONLINT,
 };
 
 /** From 1.21 on Go fetches the toolchain that a module asks for by itself. */
@@ -190,13 +213,16 @@ async function buildWithGo(name: ProgramName, log: Log): Promise<string | null> 
   return cachedPath(name);
 }
 
-interface GoCommand {
+export interface GoCommand {
   readonly command: string;
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** Debian 12 has Go 1.19, which cannot read these modules: it then fetches the toolchain they ask for, as a module. */
-async function prepareGo(module: string, log: Log): Promise<GoCommand> {
+/**
+ * Debian 12 has Go 1.19, which cannot read these modules: it then fetches the toolchain they ask for, as a module.
+ * Exported for the schemas that tests take from Go modules.
+ */
+export async function prepareGo(module: string, log: Log): Promise<GoCommand> {
   const installed = await findGo();
   if (installed === null) {
     await installPackages(['golang-go', 'ca-certificates'], log);

@@ -9,7 +9,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defaultHpaSpec } from '../autoscaler/hpa.ts';
 import { NATIVE_PLATFORMS } from '../build/architecture.ts';
-import { type BalancerModel, backendName, GATHERING_MS, PLACEHOLDER_SERVER } from '../pool/haproxy.ts';
+import {
+  type BalancerModel,
+  backendName,
+  type Entrance,
+  GATHERING_MS,
+  PLACEHOLDER_SERVER,
+} from '../pool/haproxy.ts';
 import { POOL_DOCUMENT_SCHEMA, type PoolDocument } from '../pool-document/document.ts';
 import { DIAL_BACKOFF } from '../queue/backoff.ts';
 import { type Architecture, hostArchitecture } from './architecture.ts';
@@ -46,8 +52,10 @@ export interface LocalPoolOptions {
 }
 
 export interface LocalTls {
-  /** Appended to the load balancer's bind lines: `ssl crt … ca-file … verify required alpn h2`. */
-  readonly bindOptions: readonly string[];
+  /** PEM, certificate and key; a folder holds several. */
+  readonly certificatePath: string;
+  /** PEM: who signs those who may build. */
+  readonly clientCaPath: string;
   /** The name in its certificate. */
   readonly serverName: string;
 }
@@ -281,6 +289,8 @@ const PLACEHOLDER_PORT = 8405;
 const NAME_GATE_PORT = 8407;
 /** The first architecture's. */
 const PLUG_PORT = 8410;
+/** Where the lines begin behind an entrance with TLS, one port an architecture. */
+const INNER_PORT = 8420;
 
 /** 127.77.x.1 to 127.77.x.250 are builders, 127.77.x.254 is the pool's own. */
 const BLOCKS = 255;
@@ -377,10 +387,12 @@ function balancerModel(
   ports: readonly number[],
 ): BalancerModel {
   const address = internalAddress(block);
+  const { tls } = options;
   return {
     // One thread serves a machine's builds with ease, and what it logs is in the order in which it happened.
     threads: 1,
     maxConnections: 4000,
+    hardStopMs: null,
     logTarget: 'stdout format raw local0',
     adminSocketPath: join(folder.path, 'haproxy.sock'),
     metrics: { address, port: METRICS_PORT },
@@ -396,11 +408,36 @@ function balancerModel(
     },
     keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
     checkIntervalMs: 1000,
+    entrances: options.archs.flatMap((arch, index) =>
+      tls === undefined
+        ? []
+        : [
+            {
+              name: `entrance_${arch}`,
+              bind: { address: '127.0.0.1', port: ports[index] ?? 0 },
+              tls: {
+                kind: 'ended',
+                certificatePath: tls.certificatePath,
+                clientCaPath: tls.clientCaPath,
+              },
+              earlySettings: false,
+              routes: [],
+              otherwise: arch,
+            } satisfies Entrance,
+          ],
+    ),
+    earlySettingsPath: null,
     pools: options.archs.map((arch, index) => ({
       name: arch,
-      bind: { address: '127.0.0.1', port: ports[index] ?? 0 },
-      bindOptions: options.tls?.bindOptions ?? [],
-      serverOptions: [],
+      bind:
+        tls === undefined
+          ? { address: '127.0.0.1', port: ports[index] ?? 0 }
+          : { address, port: INNER_PORT + index },
+      fedBy: tls === undefined ? 'network' : 'entrances',
+      places: 'token',
+      headStarts: [],
+      builderTls: null,
+      slotPort: null,
       plug: { address, port: PLUG_PORT + index },
       servers: Array.from({ length: options.maxBuilders }, (_, ordinal) => ({
         name: builderName(ordinal),

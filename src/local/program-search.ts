@@ -15,6 +15,11 @@ export const PROGRAMS = [
   'buildx',
   // The oldest version the Action works with; only tests ask for it.
   'buildx-oldest',
+  // What checks the manifests and the workflows; only tests and scripts ask for these.
+  'kustomize',
+  'kubeconform',
+  'actionlint',
+  'shellcheck',
   'docker',
   // A registry, an engine and a Git server of their own; only tests ask for them.
   'docker-registry',
@@ -31,6 +36,9 @@ export const PINNED_VERSIONS = {
   buildx: 'v0.36.1',
   buildxOldest: 'v0.16.0',
   haproxy: '3.4.0',
+  kustomize: 'v5.8.2',
+  kubeconform: 'v0.8.0',
+  actionlint: 'v1.7.12',
 } as const;
 
 /** What tells that a program found somewhere is fit: its arguments for telling the version, and the least version. */
@@ -83,6 +91,9 @@ const CACHED_VERSIONS: ReadonlyMap<string, string> = new Map([
   ['buildx', PINNED_VERSIONS.buildx],
   ['buildx-oldest', PINNED_VERSIONS.buildxOldest],
   ['haproxy', PINNED_VERSIONS.haproxy],
+  ['kustomize', PINNED_VERSIONS.kustomize],
+  ['kubeconform', PINNED_VERSIONS.kubeconform],
+  ['actionlint', PINNED_VERSIONS.actionlint],
 ]);
 
 function candidates(name: ProgramName): readonly string[] {
@@ -176,6 +187,7 @@ export function remedyFor(name: ProgramName): string {
     case 'runc':
     case 'docker-registry':
     case 'git':
+    case 'shellcheck':
       return `run \`apt-get install ${name}\``;
     case 'busybox':
       return 'run `apt-get install busybox-static`';
@@ -190,6 +202,9 @@ export function remedyFor(name: ProgramName): string {
     case 'buildctl':
     case 'buildx':
     case 'buildx-oldest':
+    case 'kustomize':
+    case 'kubeconform':
+    case 'actionlint':
       return 'run `apt-get install golang-go` or start a Docker engine, then run this again without --no-install';
   }
 }

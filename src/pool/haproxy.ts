@@ -3,84 +3,13 @@
  * It loads without warnings on HAProxy 2.6 (Debian 12) and on 3.4 LTS.
  */
 import { DIAL_BACKOFF } from '../queue/backoff.ts';
+import { entranceFrontend, wayBackends } from './haproxy/entrance.ts';
+import { SLOT_PATH } from './haproxy/gate.ts';
+import type { BalancedPool, BalancerModel } from './haproxy/model.ts';
+import { at, section } from './haproxy/section.ts';
 import { priorityRules } from './priority.ts';
 
-/** Everything the configuration says. Parsed and derived elsewhere; nothing here is checked again. */
-export interface BalancerModel {
-  readonly threads: number;
-  readonly maxConnections: number;
-  /** As in HAProxy's `log` keyword: `stdout format raw local0`. */
-  readonly logTarget: string;
-  /** Path of the administration socket (at most 107 bytes), or null for none. */
-  readonly adminSocketPath: string | null;
-  /** Serves `/metrics` (Prometheus) and `/healthz` over HTTP. */
-  readonly metrics: SocketAddress;
-  /** Where held places of the placeholder end; only this process connects to it. */
-  readonly placeholder: SocketAddress;
-  readonly nameServers: readonly NameServer[];
-  /** A loopback address through which the names are asked for; see GATHERING_MS. */
-  readonly nameGate: SocketAddress;
-  readonly resolution: ResolutionTimes;
-  readonly timeouts: BalancerTimeouts;
-  readonly keepalive: Keepalive;
-  readonly checkIntervalMs: number;
-  readonly pools: readonly BalancedPool[];
-}
-
-export interface SocketAddress {
-  readonly address: string;
-  readonly port: number;
-}
-
-export interface NameServer extends SocketAddress {
-  readonly name: string;
-}
-
-/** How long answers and their absence count, in milliseconds. */
-export interface ResolutionTimes {
-  readonly intervalMs: number;
-  /** A name that is gone takes its builder away after this: about 2 s. */
-  readonly holdGoneMs: number;
-  /** An unreachable name server takes builders away only after this: hours, or one bad minute empties the pool. */
-  readonly holdOutageMs: number;
-}
-
-/** In milliseconds, at most 2^31 - 1. */
-export interface BalancerTimeouts {
-  readonly connectMs: number;
-  /** Longer than any client's own deadline, so that a connection closed while it waits always means "dial again". */
-  readonly queueMs: number;
-  readonly clientMs: number;
-  readonly serverMs: number;
-}
-
-/** TCP keepalive, the only thing that finds dead peers here. */
-export interface Keepalive {
-  readonly idleSeconds: number;
-  readonly intervalSeconds: number;
-  readonly probes: number;
-}
-
-/** One line of builds and the builders that serve it. */
-export interface BalancedPool {
-  /** The frontend's name: `amd64`. The backend is called `builders_amd64`. */
-  readonly name: string;
-  readonly bind: SocketAddress;
-  /** Appended to the bind line: TLS, for example. */
-  readonly bindOptions: readonly string[];
-  /** Appended to every builder's line. */
-  readonly serverOptions: readonly string[];
-  /** A loopback address that the ring connects to; see the comments in the generated file. */
-  readonly plug: SocketAddress;
-  /** In the order in which they are filled. */
-  readonly servers: readonly BuilderServer[];
-}
-
-export interface BuilderServer {
-  readonly name: string;
-  readonly host: string;
-  readonly port: number;
-}
+export type * from './haproxy/model.ts';
 
 /**
  * How long after its start the load balancer knows no builder: clients that waited when its predecessor ended dial again
@@ -103,6 +32,7 @@ export function backendName(name: string): string {
 export const LOG_FORMAT = `{${[
   '"frontend":"%f"',
   '"server":"%s"',
+  '"client":"%ci"',
   `"place":"%[var(sess.place),json(ascii)]"`,
   '"accepted_ms":%Ts%ms',
   '"queue_ms":%Tw',
@@ -121,14 +51,16 @@ export function renderBalancer(model: BalancerModel): string {
     defaults(model),
     resolvers(model),
     nameGate(model),
-    ...model.pools.flatMap((pool) => [frontend(pool), backend(pool, model), plug(pool, model)]),
+    ...model.entrances.map((entrance) => entranceFrontend(entrance, model.pools)),
+    ...model.pools.flatMap((pool) => [
+      ...(pool.fedBy === 'entrances' ? wayBackends(pool) : []),
+      frontend(pool),
+      backend(pool, model),
+      plug(pool, model),
+    ]),
     placeholder(model),
     metrics(model),
   ].join('\n\n')}\n`;
-}
-
-function section(head: string, lines: readonly string[]): string {
-  return [head, ...lines.map((line) => `  ${line}`)].join('\n');
 }
 
 function global(model: BalancerModel): string {
@@ -138,8 +70,27 @@ function global(model: BalancerModel): string {
     '# The queue is kept per thread group: a second group would be a second line.',
     'thread-groups 1',
     `maxconn ${model.maxConnections}`,
+    ...(model.hardStopMs === null ? [] : [`hard-stop-after ${model.hardStopMs}ms`]),
+    ...(usesTls(model)
+      ? ['# The key of tls.crt is in tls.key, as Kubernetes lays them down.', 'ssl-load-extra-del-ext']
+      : []),
+    ...(model.earlySettingsPath === null
+      ? []
+      : [
+          '.if version_atleast(3.1)',
+          'tune.lua.bool-sample-conversion normal',
+          '.endif',
+          `lua-load ${model.earlySettingsPath}`,
+        ]),
     ...(model.adminSocketPath === null ? [] : [`stats socket ${model.adminSocketPath} mode 600 level admin`]),
   ]);
+}
+
+function usesTls(model: BalancerModel): boolean {
+  return (
+    model.entrances.some(({ tls }) => tls.kind === 'ended') ||
+    model.pools.some(({ builderTls }) => builderTls !== null)
+  );
 }
 
 function defaults(model: BalancerModel): string {
@@ -210,32 +161,90 @@ function nameGate(model: BalancerModel): string {
 /** An idle connection to a name server would keep a load balancer that is being replaced from ending. */
 const GATE_IDLE_MS = 3_000;
 
+/** Identifies the sockets of head starts within their frontend, above those that HAProxy gives out itself. */
+const FIRST_SOCKET_ID = 101;
+
 function frontend(pool: BalancedPool): string {
+  const proxied = pool.fedBy === 'entrances' ? ' accept-proxy' : '';
   return section(`frontend ${pool.name}`, [
-    `bind ${[`${pool.bind.address}:${pool.bind.port}`, ...pool.bindOptions].join(' ')}`,
+    `bind ${at(pool.bind)}${proxied}`,
+    ...pool.headStarts.map(({ bind }, index) => `bind ${at(bind)}${proxied} id ${FIRST_SOCKET_ID + index}`),
     `log-format '${LOG_FORMAT}'`,
-    ...priorityRules(backendName(pool.name)),
+    ...priorityRules(backendName(pool.name), {
+      places: pool.places,
+      headStarts: pool.headStarts.map(({ headStartMs }, index) => ({
+        socketId: FIRST_SOCKET_ID + index,
+        headStartMs,
+      })),
+    }),
     `default_backend ${backendName(pool.name)}`,
   ]);
 }
 
 function backend(pool: BalancedPool, model: BalancerModel): string {
-  const builders = pool.servers.map(({ name, host, port }) =>
-    ['server', name, `${host}:${port}`, ...pool.serverOptions].join(' '),
-  );
-  const { address, port } = model.placeholder;
   return section(`backend ${backendName(pool.name)}`, [
     '# Fills the lowest ordinal first, so that the highest are the idle ones, which scale-down removes.',
     'balance first',
     `default-server maxconn 1 check inter ${model.checkIntervalMs}ms observe layer4 error-limit 1 on-error mark-down resolvers names init-addr none`,
-    ...builders,
+    ...tlsDefaults(pool),
+    ...slotChecks(pool),
+    ...pool.servers.map((server) =>
+      [
+        'server',
+        server.name,
+        at({ address: server.host, port: server.port }),
+        // All that differs from line to line: a pool of hundreds is a long file.
+        ...(pool.builderTls === null ? [] : [`verifyhost ${server.host}`]),
+      ].join(' '),
+    ),
     ...oneBuildEach(pool),
     '# A backend without any usable server refuses clients and, since 3.1, empties its queue. This line is always',
     '# usable and always taken, by the plug below: with no builder at all the clients wait here, each in its place,',
     '# and the first builder to come takes the first of the line. It never serves a build.',
     `use-server ${PLACEHOLDER_SERVER} if { fe_name ${plugName(pool)} }`,
-    `server ${PLACEHOLDER_SERVER} ${address}:${port} no-check init-addr last send-proxy`,
+    ...placeholderServer(pool, model),
   ]);
+}
+
+/** Where builders have a gate, it tells whether a builder is free; see haproxy/gate.ts. */
+function slotChecks({ slotPort, builderTls }: BalancedPool): readonly string[] {
+  if (slotPort === null) return [];
+  // Unknown to a HAProxy without TLS.
+  const plain = builderTls === null ? '' : ' no-check-ssl';
+  return [
+    '# The gate of each builder says whether another load balancer (one that is being replaced) has a build there.',
+    `option httpchk GET ${SLOT_PATH}`,
+    'http-check expect status 200',
+    `default-server check port ${slotPort}${plain} rise 1 fall 1`,
+    '# Not given away before that is known. HAProxy before 3.1 tries; the gate sends such a build away, and it dials',
+    '# again at its own place, which it would lose if it were queued again here.',
+    '.if version_atleast(3.1)',
+    'default-server init-state down',
+    '.else',
+    'no option redispatch',
+    'retries 0',
+    '.endif',
+  ];
+}
+
+function tlsDefaults({ builderTls }: BalancedPool): readonly string[] {
+  if (builderTls === null) return [];
+  const { caPath, certificatePath } = builderTls;
+  return [
+    '# Encrypted to the builders; each has to prove its own name.',
+    `default-server ssl verify required ca-file ${caPath} crt ${certificatePath} alpn h2 ssl-min-ver TLSv1.2`,
+  ];
+}
+
+function placeholderServer(
+  { slotPort, builderTls }: BalancedPool,
+  { placeholder }: BalancerModel,
+): readonly string[] {
+  const plain = builderTls === null ? '' : ' no-ssl';
+  const line = `server ${PLACEHOLDER_SERVER} ${at(placeholder)} no-check${plain} init-addr last send-proxy`;
+  return slotPort === null
+    ? [line]
+    : ['.if version_atleast(3.1)', `${line} init-state fully-up`, '.else', line, '.endif'];
 }
 
 /**

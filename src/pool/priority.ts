@@ -47,12 +47,26 @@ const OLDER_TICKS = OLDER_CLASSES * CLASS_TICKS;
 const UINT32 = 2 ** 32 - 1;
 const HALF_UINT32 = 2 ** 31;
 
+/** What the line of one pool goes by. */
+export interface PriorityOptions {
+  /** `arrival`: nothing is read of what the client sends, and its place is the time at which it dialled. */
+  readonly places: 'token' | 'arrival';
+  /**
+   * Builds that come through the socket with this identifier count as having joined so much earlier: they are served
+   * before those who joined up to then, and in the order of joining among themselves. Nobody starves: whoever has
+   * waited longer than the head start is ahead of all newcomers.
+   */
+  readonly headStarts: ReadonlyArray<{ readonly socketId: number; readonly headStartMs: number }>;
+}
+
+const PLAIN_LINE: PriorityOptions = { places: 'token', headStarts: [] };
+
 /**
  * The lines of a HAProxy TCP frontend, without indentation, that give each client its place in the line of `backend`.
  * They leave the token as it was sent in `sess.place` (eight upper-case hexadecimal digits; not set for a client that
  * sent none) and the token that counts, in ticks, in `sess.tick`. Works with HAProxy 2.6 to 3.4.
  */
-export function priorityRules(backend: string): readonly string[] {
+export function priorityRules(backend: string, options: PriorityOptions = PLAIN_LINE): readonly string[] {
   const origin = `proc.origin_${backend.replaceAll(/[^A-Za-z0-9]/g, '_')}`;
   // The origin is moved only while nobody is queued, so that all who wait are always measured from the same one.
   const setOrigin = `tcp-request content set-var(${origin}) var(sess.now),div(${CLASS_MS}),sub(${OLDER_CLASSES}),mul(${CLASS_TICKS})`;
@@ -60,15 +74,13 @@ export function priorityRules(backend: string): readonly string[] {
     `tcp-request content set-var(sess.key) var(sess.tick),and(${CLASS_TICKS - 1}),mul(${stepMs}),sub(${KEY_MARGIN_MS})`;
   return [
     `tcp-request connection set-var(sess.tick) date(0,ms),div(${PLACE_TICK_MS}),and(${UINT32})`,
-    `tcp-request inspect-delay ${INSPECT_DELAY}`,
-    // Bytes 24 to 32 are the header of the first frame. An empty SETTINGS frame ends there, and a client that sent it
-    // says no more until it is served: byte 33 is asked for only if the header promises it.
-    `tcp-request content set-var(sess.place) req.payload(35,4),hex if { req.payload(27,1),hex -m str 04 } !{ req.payload(24,3),hex -m str 000000 } { req.payload(33,2),hex -m str ${PLACE_SETTING_ID.toString(16).toUpperCase()} }`,
+    ...(options.places === 'token' ? [`tcp-request inspect-delay ${INSPECT_DELAY}`, READ_PLACE] : []),
     'tcp-request content set-var(sess.now) date(0,ms)',
-    // A place later than the arrival (a runner whose clock is ahead, or nonsense) counts as the arrival.
-    'tcp-request content set-var(sess.token) var(sess.place),hex2i if { var(sess.place) -m found }',
-    `tcp-request content set-var(sess.ahead) var(sess.tick),sub(sess.token),and(${UINT32}) if { var(sess.token) -m found }`,
-    `tcp-request content set-var(sess.tick) var(sess.token) if { var(sess.ahead) -m int lt ${HALF_UINT32} }`,
+    ...(options.places === 'token' ? USE_PLACE : []),
+    ...options.headStarts.map(
+      ({ socketId, headStartMs }) =>
+        `tcp-request content set-var(sess.tick) var(sess.tick),sub(${Math.round(headStartMs / PLACE_TICK_MS)}),and(${UINT32}) if { so_id ${socketId} }`,
+    ),
     // Class: whole classes since the origin.
     `${setOrigin} unless { var(${origin}) -m found }`,
     `tcp-request content set-var(sess.age) var(sess.now),div(${PLACE_TICK_MS}),sub(${origin}),and(${UINT32})`,
@@ -86,3 +98,14 @@ export function priorityRules(backend: string): readonly string[] {
     `tcp-request content set-priority-offset var(sess.tick),div(${CLASS_TICKS}),mul(${CLASS_MS}),add(sess.key),sub(sess.now),and(${KEYS - 1}),sub(${KEYS / 2})`,
   ];
 }
+
+// Bytes 24 to 32 are the header of the first frame. An empty SETTINGS frame ends there, and a client that sent it says
+// no more until it is served: byte 33 is asked for only if the header promises it.
+const READ_PLACE = `tcp-request content set-var(sess.place) req.payload(35,4),hex if { req.payload(27,1),hex -m str 04 } !{ req.payload(24,3),hex -m str 000000 } { req.payload(33,2),hex -m str ${PLACE_SETTING_ID.toString(16).toUpperCase()} }`;
+
+/** A place later than the arrival (a runner whose clock is ahead, or nonsense) counts as the arrival. */
+const USE_PLACE: readonly string[] = [
+  'tcp-request content set-var(sess.token) var(sess.place),hex2i if { var(sess.place) -m found }',
+  `tcp-request content set-var(sess.ahead) var(sess.tick),sub(sess.token),and(${UINT32}) if { var(sess.token) -m found }`,
+  `tcp-request content set-var(sess.tick) var(sess.token) if { var(sess.ahead) -m int lt ${HALF_UINT32} }`,
+];

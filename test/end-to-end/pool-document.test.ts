@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { POOL_DOCUMENT_SCHEMA } from '../../src/pool-document/document.ts';
 import { dockerfileRunning, makeContext, RunningAction } from '../support/action.ts';
 import { BuildxAtWill } from '../support/buildx-at-will.ts';
-import { Certificates } from '../support/certificates.ts';
+import { Certificates } from '../support/certificate-authority.ts';
 import { eventually, openLocalPool, sessionsOf } from '../support/local-pool.ts';
 
 type Pool = Awaited<ReturnType<typeof openLocalPool>>;
@@ -39,7 +39,8 @@ beforeAll(async () => {
     maxBuilders: 1,
     tls: {
       serverName: 'pool.test',
-      bindOptions: ['ssl', 'crt', server.path, 'ca-file', authority.path, 'verify', 'required', 'alpn', 'h2'],
+      certificatePath: server.path,
+      clientCaPath: authority.path,
     },
   });
   await pool.untilReady(1);

@@ -279,6 +279,7 @@ function placeholderModel(): BalancerModel {
   return {
     threads: 1,
     maxConnections: 100,
+    hardStopMs: null,
     logTarget: 'stdout format raw local0',
     adminSocketPath: null,
     metrics: { address: BUILDS.address, port: 8404 },
@@ -289,12 +290,17 @@ function placeholderModel(): BalancerModel {
     timeouts: { connectMs: 5000, queueMs: hour, clientMs: hour, serverMs: hour },
     keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
     checkIntervalMs: 1000,
+    entrances: [],
+    earlySettingsPath: null,
     pools: [
       {
         name: 'amd64',
         bind: BUILDS,
-        bindOptions: [],
-        serverOptions: [],
+        fedBy: 'network',
+        places: 'token',
+        headStarts: [],
+        builderTls: null,
+        slotPort: null,
         plug: PLUG,
         servers: [{ name: 'builder-0', host: 'builder-0.amd64.pool.internal', port: 1234 }],
       },

@@ -1,11 +1,13 @@
 /** Mutual TLS that ends in the load balancer, on a real HAProxy. */
+import { copyFileSync, mkdirSync } from 'node:fs';
+import { join as joinPath } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { parseEndpoint } from '../../src/queue/endpoint.ts';
 import { LineFailure } from '../../src/queue/failure.ts';
 import { type LineStep, waitInLine } from '../../src/queue/line.ts';
 import type { TlsMaterial } from '../../src/queue/tls.ts';
 import { placeToken } from '../../src/queue/token.ts';
-import { Certificates } from '../support/certificates.ts';
+import { Certificates } from '../support/certificate-authority.ts';
 import { eventually, openLocalPool, sessionsOf } from '../support/local-pool.ts';
 
 type Pool = Awaited<ReturnType<typeof openLocalPool>>;
@@ -21,16 +23,20 @@ const oldServer = authority.issue('DNS:old.test', { expired: true });
 const client = authority.issue('DNS:client');
 const good: TlsMaterial = { ca: authority.pem, cert: client.cert, key: client.key, serverName: 'pool.test' };
 
+/** Both certificates of the server; without a name it knows, the first one counts. */
+const served = joinPath(certificates.folder, 'served');
+
 beforeAll(async () => {
+  mkdirSync(served);
+  copyFileSync(server.path, joinPath(served, '1.pem'));
+  copyFileSync(oldServer.path, joinPath(served, '2.pem'));
   pool = await openLocalPool({
     minBuilders: 1,
     maxBuilders: 1,
     tls: {
       serverName: 'pool.test',
-      bindOptions: [
-        ...['ssl', 'crt', server.path, 'crt', oldServer.path],
-        ...['ca-file', authority.path, 'verify', 'required', 'alpn', 'h2'],
-      ],
+      certificatePath: served,
+      clientCaPath: authority.path,
     },
   });
   plain = await openLocalPool({ minBuilders: 1, maxBuilders: 1 });

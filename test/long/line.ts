@@ -165,8 +165,11 @@ export async function startBalancer(lines: readonly string[]): Promise<Balancer>
     pools.push({
       name: line,
       bind,
-      bindOptions: [],
-      serverOptions: [],
+      fedBy: 'network' as const,
+      places: 'token' as const,
+      headStarts: [],
+      builderTls: null,
+      slotPort: null,
       plug: { address: '127.0.0.1', port: await freePort() },
       servers: [{ name: 'b0', host: host(line), port: builder.port }],
     });
@@ -176,6 +179,7 @@ export async function startBalancer(lines: readonly string[]): Promise<Balancer>
     renderBalancer({
       threads: 1,
       maxConnections: 2000,
+      hardStopMs: null,
       logTarget: 'stdout format raw local0',
       adminSocketPath,
       metrics: { address: '127.0.0.1', port: await freePort() },
@@ -186,6 +190,8 @@ export async function startBalancer(lines: readonly string[]): Promise<Balancer>
       timeouts: { connectMs: 5_000, queueMs: 86_400_000, clientMs: 86_400_000, serverMs: 86_400_000 },
       keepalive: { idleSeconds: 60, intervalSeconds: 10, probes: 3 },
       checkIntervalMs: 500,
+      entrances: [],
+      earlySettingsPath: null,
       pools,
     }),
   );

@@ -1,12 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import tls from 'node:tls';
 import type { PoolConnection } from '../../src/gateway/pool-connection.ts';
 import { openingBytes, readGreeting } from '../../src/queue/preface.ts';
+import type { KeyPair } from './certificates.ts';
 
 type Program = 'buildkitd' | 'buildctl' | 'buildx' | 'docker';
 
@@ -49,6 +51,8 @@ export interface BuildkitdOptions {
   /** `tcp://127.0.0.1:PORT` or `unix:///…`; a free loopback port when left out. */
   readonly address?: string;
   readonly keep?: boolean;
+  /** Its server certificate, and who signs its clients; it is also what the readiness test shows. */
+  readonly tls?: KeyPair;
 }
 
 /** A real buildkitd as a plain process (needs root, runc). Resolves when it takes connections, within 30 s. */
@@ -59,6 +63,7 @@ export async function startBuildkitd(options: BuildkitdOptions): Promise<Buildki
     findProgram('buildkitd'),
     [
       ...['--root', options.root, '--addr', address],
+      ...tlsArguments(options.tls),
       ...['--otel-socket-path', join(options.root, 'otel.sock')],
       ...['--oci-worker-net=host', '--oci-worker-snapshotter=native', '--containerd-worker=false'],
     ],
@@ -71,7 +76,7 @@ export async function startBuildkitd(options: BuildkitdOptions): Promise<Buildki
     });
   }
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  await untilReady(address, child, () => log);
+  await untilReady(address, options.tls, child, () => log);
   return {
     address,
     pid: child.pid ?? -1,
@@ -132,11 +137,30 @@ function connectTo(address: string): Socket {
   return connect({ host: url.hostname, port: Number(url.port), noDelay: true });
 }
 
-async function untilReady(address: string, child: ChildProcess, log: () => string): Promise<void> {
+function tlsArguments(pair: KeyPair | undefined): readonly string[] {
+  if (pair === undefined) return [];
+  return ['--tlscert', pair.certificatePath, '--tlskey', pair.keyPath, '--tlscacert', pair.caPath];
+}
+
+async function connectSecurely(address: string, pair: KeyPair): Promise<Socket> {
+  const { hostname, port } = new URL(address);
+  const [cert, key] = await Promise.all([readFile(pair.certificatePath), readFile(pair.keyPath)]);
+  return tls.connect({
+    ...{ host: hostname, port: Number(port), cert, key },
+    ...{ rejectUnauthorized: false, ALPNProtocols: ['h2'] },
+  });
+}
+
+async function untilReady(
+  address: string,
+  pair: KeyPair | undefined,
+  child: ChildProcess,
+  log: () => string,
+): Promise<void> {
   for (const deadline = Date.now() + 30_000; ; ) {
     if (child.exitCode !== null) throw new Error(`buildkitd has ended:\n${log()}`);
+    const socket = pair === undefined ? connectTo(address) : await connectSecurely(address, pair);
     const ready = await new Promise<boolean>((resolve) => {
-      const socket = connectTo(address);
       socket.once('error', () => resolve(false));
       socket.once('data', () => {
         socket.destroy();

@@ -1,76 +1,72 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+/** Certificates for tests, by openssl: a CA, and what it signs. */
+import { execFile } from 'node:child_process';
+import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 
-export interface Pair {
-  /** PEM. */
-  readonly cert: string;
-  readonly key: string;
-  /** A file with both, as HAProxy's `crt` takes it. */
-  readonly path: string;
-}
+const run = promisify(execFile);
 
 export interface Authority {
-  readonly pem: string;
-  readonly path: string;
-  /** A certificate for these subject alternative names (`DNS:pool.test`), valid for two days, or expired yesterday. */
-  issue(names: string, options?: { readonly expired?: boolean }): Pair;
+  readonly folder: string;
+  readonly certificatePath: string;
 }
 
-/** Certificates made by the openssl command in a folder that goes with the scope. */
-export class Certificates implements Disposable {
-  readonly folder = mkdtempSync(join(tmpdir(), 'certificates-'));
-  #count = 0;
-
-  authority(): Authority {
-    const at = this.#next();
-    this.#openssl([
-      'req',
-      '-x509',
-      ...KEY,
-      '-keyout',
-      `${at}.key`,
-      '-out',
-      `${at}.pem`,
-      '-subj',
-      '/CN=authority',
-      '-days',
-      '2',
-    ]);
-    return {
-      pem: readFileSync(`${at}.pem`, 'utf8'),
-      path: `${at}.pem`,
-      issue: (names, options = {}) => this.#issue(at, names, options.expired === true ? '-1' : '2'),
-    };
-  }
-
-  [Symbol.dispose](): void {
-    rmSync(this.folder, { recursive: true, force: true });
-  }
-
-  #issue(authority: string, names: string, days: string): Pair {
-    const at = this.#next();
-    this.#openssl(['req', ...KEY, '-keyout', `${at}.key`, '-out', `${at}.csr`, '-subj', '/CN=leaf']);
-    writeFileSync(`${at}.ext`, `subjectAltName=${names}\n`);
-    this.#openssl([
-      ...['x509', '-req', '-in', `${at}.csr`, '-CA', `${authority}.pem`, '-CAkey', `${authority}.key`],
-      ...['-CAcreateserial', '-extfile', `${at}.ext`, '-days', days, '-out', `${at}.crt`],
-    ]);
-    const cert = readFileSync(`${at}.crt`, 'utf8');
-    const key = readFileSync(`${at}.key`, 'utf8');
-    writeFileSync(`${at}.both`, cert + key, { mode: 0o600 });
-    return { cert, key, path: `${at}.both` };
-  }
-
-  #next(): string {
-    this.#count += 1;
-    return join(this.folder, `${this.#count}`);
-  }
-
-  #openssl(args: readonly string[]): void {
-    execFileSync('openssl', args, { stdio: 'pipe' });
-  }
+/** A key pair as a Kubernetes Secret lays it down: `tls.crt`, `tls.key`, `ca.crt` in one folder. */
+export interface KeyPair {
+  readonly folder: string;
+  readonly certificatePath: string;
+  readonly keyPath: string;
+  readonly caPath: string;
 }
 
-const KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+const CURVE = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+
+export async function makeAuthority(folder: string, commonName: string): Promise<Authority> {
+  await mkdir(folder, { recursive: true });
+  const certificatePath = join(folder, 'ca.crt');
+  await run('openssl', [
+    ...['req', '-x509', ...CURVE, '-days', '2', '-subj', `/CN=${commonName}`],
+    ...['-keyout', join(folder, 'ca.key'), '-out', certificatePath],
+  ]);
+  return { folder, certificatePath };
+}
+
+/** Makes, or replaces, the pair in `folder`. `names` are DNS names for its subjectAltName. */
+export async function issue(
+  authority: Authority,
+  folder: string,
+  commonName: string,
+  names: readonly string[],
+): Promise<KeyPair> {
+  await mkdir(folder, { recursive: true });
+  const pair: KeyPair = {
+    folder,
+    certificatePath: join(folder, 'tls.crt'),
+    keyPath: join(folder, 'tls.key'),
+    caPath: join(folder, 'ca.crt'),
+  };
+  const request = join(folder, 'request.pem');
+  const extensions = join(folder, 'extensions.cnf');
+  await run('openssl', [
+    'req',
+    ...['-new', ...CURVE, '-subj', `/CN=${commonName}`],
+    ...['-keyout', pair.keyPath, '-out', request],
+  ]);
+  const alternatives =
+    names.length === 0 ? '' : `subjectAltName=${names.map((name) => `DNS:${name}`).join(',')}\n`;
+  await writeFile(extensions, `basicConstraints=CA:FALSE\n${alternatives}`);
+  await run('openssl', [
+    ...['x509', '-req', '-in', request, '-days', '1', '-extfile', extensions, '-out', pair.certificatePath],
+    ...['-CA', authority.certificatePath, '-CAkey', join(authority.folder, 'ca.key'), '-CAcreateserial'],
+  ]);
+  await trust(pair, [authority]);
+  return pair;
+}
+
+/** Writes which authorities the holder of `pair` trusts. */
+export async function trust(pair: KeyPair, authorities: readonly Authority[]): Promise<void> {
+  await writeFile(pair.caPath, '');
+  for (const { certificatePath } of authorities) {
+    await appendFile(pair.caPath, await readFile(certificatePath));
+  }
+}

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { type BalancerModel, backendName, LOG_FORMAT, renderBalancer } from '../../../src/pool/haproxy.ts';
 import { priorityRules } from '../../../src/pool/priority.ts';
+import { clusterModel, hostOf, serverNameOf } from '../../support/balancer-model.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -8,8 +9,11 @@ function pool(name: string, port: number, plugPort: number): BalancerModel['pool
   return {
     name,
     bind: { address: '0.0.0.0', port },
-    bindOptions: ['ssl', 'crt', '/tls/tls.pem'],
-    serverOptions: ['ssl', 'verify', 'required'],
+    fedBy: 'network',
+    places: 'token',
+    headStarts: [],
+    builderTls: null,
+    slotPort: null,
     plug: { address: '127.0.0.1', port: plugPort },
     servers: [0, 1, 2].map((n) => ({
       name: `builder-${n}`,
@@ -22,6 +26,7 @@ function pool(name: string, port: number, plugPort: number): BalancerModel['pool
 const MODEL: BalancerModel = {
   threads: 2,
   maxConnections: 4000,
+  hardStopMs: null,
   logTarget: 'stdout format raw local0',
   adminSocketPath: null,
   metrics: { address: '0.0.0.0', port: 8404 },
@@ -32,15 +37,19 @@ const MODEL: BalancerModel = {
   timeouts: { connectMs: 5000, queueMs: 6 * HOUR_MS, clientMs: 24 * HOUR_MS, serverMs: 24 * HOUR_MS },
   keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
   checkIntervalMs: 1000,
+  entrances: [],
+  earlySettingsPath: null,
   pools: [pool('amd64', 1234, 8406), pool('arm64', 1235, 8407)],
 };
 
-const SECTIONS = renderBalancer(MODEL)
-  .split(/^(?=\S)/m)
-  .filter((text) => !text.startsWith('#'));
+function sectionsOf(text: string): readonly string[] {
+  return text.split(/^(?=\S)/m).filter((part) => !part.startsWith('#'));
+}
 
-function sectionOf(head: string): readonly string[] {
-  const found = SECTIONS.find((text) => text.startsWith(`${head}\n`));
+const SECTIONS = sectionsOf(renderBalancer(MODEL));
+
+function sectionOf(head: string, sections = SECTIONS): readonly string[] {
+  const found = sections.find((text) => text.startsWith(`${head}\n`));
   return (found ?? '')
     .split('\n')
     .slice(1)
@@ -75,11 +84,6 @@ describe.each(MODEL.pools)('the pool $name', ({ name, plug }) => {
       expect(frontend).toContain(rule);
     }
   });
-
-  test('writes the options of its sockets', () => {
-    expect(sectionOf(`frontend ${name}`)[0]).toMatch(/^bind 0\.0\.0\.0:123\d ssl crt \/tls\/tls\.pem$/);
-    expect(backend).toContain(`server builder-0 buildkitd-${name}-0.builders.svc:1234 ssl verify required`);
-  });
 });
 
 test('only the plugs are held by the placeholder', () => {
@@ -112,4 +116,113 @@ test('an administration socket is opened only when the model has one', () => {
   expect(renderBalancer({ ...MODEL, adminSocketPath: '/run/haproxy.sock' })).toContain(
     'stats socket /run/haproxy.sock mode 600 level admin',
   );
+});
+
+describe('a pool behind entrances that end TLS', () => {
+  const model = clusterModel({
+    address: '127.0.0.1',
+    base: 7000,
+    pools: [
+      { name: 'amd64', ceiling: 16 },
+      { name: 'arm64', ceiling: 8 },
+    ],
+    tls: { folder: '/tls' },
+    nameServer: { address: '10.0.0.10', port: 53 },
+    slotPort: 1235,
+    builderPort: 1234,
+    adminSocketPath: null,
+    earlySettingsPath: '/etc/haproxy/early-settings.lua',
+  });
+  const sections = sectionsOf(renderBalancer(model));
+
+  test('asks every client for a certificate and agrees on HTTP/2', () => {
+    for (const { name } of model.entrances) {
+      const [bind = ''] = sectionOf(`frontend ${name}`, sections);
+      expect(bind).toContain(
+        'ssl crt /tls/balancer/tls.crt ca-file /tls/balancer/ca.crt verify required alpn h2',
+      );
+      expect(bind.endsWith('strict-sni')).toBe(name === 'shared');
+    }
+  });
+
+  test('is told apart by name on the shared port, which refuses other names', () => {
+    const shared = sectionOf('frontend shared', sections);
+    expect(shared).toContain(
+      `tcp-request content reject unless { ssl_fc_sni -i ${serverNameOf('amd64')} ${serverNameOf('arm64')} }`,
+    );
+    expect(shared).toContain(`use_backend to_arm64 if { ssl_fc_sni -i ${serverNameOf('arm64')} }`);
+  });
+
+  test('counts in one frontend of its own what comes through any entrance', () => {
+    for (const { name, bind, headStarts } of model.pools) {
+      const lines = sectionOf(`frontend ${name}`, sections);
+      expect(lines[0]).toBe(`bind 127.0.0.1:${bind.port} accept-proxy`);
+      expect(lines[1]).toBe(`bind 127.0.0.1:${headStarts[0]?.bind.port} accept-proxy id 101`);
+      expect(sectionOf(`backend to_${name}`, sections)).toEqual([
+        `server to_${name} 127.0.0.1:${bind.port} send-proxy-v2`,
+      ]);
+    }
+  });
+
+  test('gives the clients of a head start their own way, before the plain one', () => {
+    const ways = sectionOf('frontend only_amd64', sections).filter((line) => /backend/.test(line));
+    expect(ways).toEqual([
+      "use_backend to_amd64_release if { ssl_c_s_dn(CN) -m str 'release'\\''s runner' 'hotfix' }",
+      'default_backend to_amd64',
+    ]);
+  });
+
+  test('verifies of each builder the name of its own ordinal', () => {
+    const servers = sectionOf(`backend ${backendName('arm64')}`, sections).filter((line) =>
+      line.startsWith('server builder-'),
+    );
+    expect(servers).toHaveLength(8);
+    for (const [ordinal, line] of servers.entries()) {
+      const host = hostOf('arm64', ordinal);
+      expect(line).toBe(`server builder-${ordinal} ${host}:1234 verifyhost ${host}`);
+    }
+    expect(sectionOf(`backend ${backendName('arm64')}`, sections)).toContainEqual(
+      expect.stringMatching(/^default-server ssl verify required ca-file \S+ crt \S+ alpn h2 /),
+    );
+    expect(
+      sectionOf(`backend ${backendName('arm64')}`, sections).filter((line) => / placeholder /.test(line)),
+    ).toContainEqual(expect.stringContaining(' no-check no-ssl '));
+  });
+
+  test('greets early on the ports for plain clients only', () => {
+    const early = model.entrances.filter(({ name }) =>
+      sectionOf(`frontend ${name}`, sections).includes('tcp-request content lua.early_settings'),
+    );
+    expect(early.map(({ name }) => name)).toEqual(['early_amd64', 'early_arm64']);
+  });
+
+  test('asks the gate of each builder whether it is free', () => {
+    const backend = sectionOf(`backend ${backendName('amd64')}`, sections);
+    expect(backend).toContain('option httpchk GET /slot');
+    expect(backend).toContain('default-server check port 1235 no-check-ssl rise 1 fall 1');
+  });
+});
+
+test('with pass-through nothing is decrypted, and the name in the greeting chooses the pool', () => {
+  const [amd64] = MODEL.pools;
+  const sections = sectionsOf(
+    renderBalancer({
+      ...MODEL,
+      entrances: [
+        {
+          name: 'passed',
+          bind: { address: '0.0.0.0', port: 443 },
+          tls: { kind: 'passed' },
+          earlySettings: false,
+          routes: [{ serverName: 'amd64.pool.example', pool: 'amd64' }],
+          otherwise: null,
+        },
+      ],
+      pools: amd64 === undefined ? [] : [{ ...amd64, fedBy: 'entrances', places: 'arrival' }],
+    }),
+  );
+  const lines = sectionOf('frontend passed', sections);
+  expect(lines[0]).toBe('bind 0.0.0.0:443');
+  expect(lines).toContain('use_backend to_amd64 if { req.ssl_sni -i amd64.pool.example }');
+  expect(sectionOf('frontend amd64', sections).join()).not.toContain('req.payload');
 });

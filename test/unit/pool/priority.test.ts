@@ -23,6 +23,12 @@ const PASSAGE_MS = (CLASS_TICKS - 1) * KEY_STEP_MS + 2;
 /** The wait up to which a class cannot have been passed, whenever in its class the build joined. */
 const ALWAYS_EXACT_MS = TURN_MS - KEY_MARGIN_MS - CLASS_MS - SECOND;
 
+/** Head starts of the line that the tests run: none on socket 1. */
+const HEAD_STARTS = [
+  { socketId: 101, headStartMs: HOUR },
+  { socketId: 102, headStartMs: 10 * MINUTE },
+];
+
 /* HAProxy's side: a reader of the rules themselves, and the queue's arithmetic from its src/queue.c. */
 
 type Variables = Map<string, bigint>;
@@ -54,8 +60,8 @@ class QueueModel {
   }
 
   /** A client with the given token arrives and waits. */
-  join(id: number, token: number | null, at: number, queuedAt = at): void {
-    const { priorityClass, offset } = this.#applyRules(token, at);
+  join(id: number, token: number | null, at: number, queuedAt = at, socketId = 1): void {
+    const { priorityClass, offset } = this.#applyRules(token, at, socketId);
     const key = queueKey(priorityClass, offset, this.#nowMs(queuedAt));
     this.#waiting = this.#waiting.filter((other) => other.id !== id);
     this.#waiting.push({ id, key, sequence: this.#sequence++ });
@@ -83,7 +89,7 @@ class QueueModel {
     return Math.floor(at + this.clockDifferenceMs) % 2 ** 32;
   }
 
-  #applyRules(token: number | null, at: number): { priorityClass: number; offset: number } {
+  #applyRules(token: number | null, at: number, socketId: number): { priorityClass: number; offset: number } {
     const session: Variables = new Map(token === null ? [] : [['sess.place', BigInt(token)]]);
     const variables = {
       get: (name: string) => (name.startsWith('proc.') ? this.#process : session).get(name),
@@ -93,7 +99,7 @@ class QueueModel {
     let priorityClass = 0;
     let offset = 0;
     let skips = false;
-    for (const rule of priorityRules('builders')) {
+    for (const rule of priorityRules('builders', { places: 'token', headStarts: HEAD_STARTS })) {
       if (rule === '.if version_atleast(3.1)') skips = this.#isOld;
       else if (rule === '.else') skips = !skips;
       else if (rule === '.endif') skips = false;
@@ -102,7 +108,7 @@ class QueueModel {
       if (parts === null || rule.includes('req.payload')) continue;
       const [, action = '', expression = '', sense, conditions = ''] = parts;
       const holds = [...conditions.matchAll(/\{ (.*?) \}/g)].every(([, one = '']) =>
-        this.#holds(one, variables.get),
+        this.#holds(one, variables.get, socketId),
       );
       if (sense !== undefined && holds !== (sense === 'if')) continue;
       const value = evaluate(expression, at, variables.get);
@@ -115,7 +121,8 @@ class QueueModel {
     return { priorityClass, offset };
   }
 
-  #holds(condition: string, get: (name: string) => bigint | undefined): boolean {
+  #holds(condition: string, get: (name: string) => bigint | undefined, socketId: number): boolean {
+    if (condition.startsWith('so_id ')) return condition === `so_id ${socketId}`;
     if (condition === 'queue(builders) eq 0') return this.#waiting.length === 0;
     const [, name = '', operator, operand = ''] =
       /^var\((.*)\) -m (found|int ge|int lt) ?(\d*)$/.exec(condition) ?? [];
@@ -338,6 +345,71 @@ describe('the order of serving', () => {
     model.join(2, placeToken(rollOver), rollOver + MINUTE);
     model.join(0, placeToken(rollOver - 10 * MINUTE), rollOver + MINUTE);
     expect([0, 1, 2].map(() => model.serve(rollOver + 2 * MINUTE))).toEqual([0, 1, 2]);
+  });
+});
+
+describe('head starts', () => {
+  /** The line's builds with the moment from which each one counts. */
+  const scene = fc
+    .integer({ min: 1, max: DAY / 4 })
+    .chain((waitMs) => fc.record({ waitMs: fc.constant(waitMs), line: builds(waitMs, waitMs) }))
+    .chain(({ waitMs, line }) =>
+      fc.record({
+        waitMs: fc.constant(waitMs),
+        line: fc.tuple(...line.map((build) => fc.nat(2).map((level) => ({ ...build, level })))),
+      }),
+    );
+
+  test('move a build forward by their length, whenever it dials, and keep the order among equals', () => {
+    fc.assert(
+      fc.property(start, clockDifference, scene, (origin, difference, { waitMs, line }) => {
+        fc.pre(!isPassage(origin + waitMs));
+        const model = new QueueModel(difference);
+        const counted = line.map(({ level, ...build }) => ({
+          ...build,
+          socketId: level === 0 ? 1 : 100 + level,
+          tick:
+            tokenOf(origin, build.joined) -
+            Math.round((HEAD_STARTS[level - 1]?.headStartMs ?? 0) / PLACE_TICK_MS),
+        }));
+        const dials = counted.flatMap((build) => build.dials.map((time) => ({ build, time })));
+        for (const { build, time } of dials.toSorted((one, other) => one.time - other.time)) {
+          model.join(
+            build.id,
+            placeToken(origin + build.joined),
+            origin + time,
+            origin + time,
+            build.socketId,
+          );
+        }
+        // A head start makes a class older, so its passage may come sooner: only whole classes are sure to be in order.
+        const served: number[] = [];
+        while (model.length > 0) {
+          const id = model.serve(origin + waitMs);
+          served.push(Math.floor((counted.find((build) => build.id === id)?.tick ?? 0) / CLASS_TICKS));
+        }
+        expect(served).toEqual(ascending(served));
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('are exact to the tick for builds that have just joined', () => {
+    const origin = Math.ceil(Date.UTC(2026, 10, 23, 12) / CLASS_MS) * CLASS_MS + MINUTE;
+    const model = new QueueModel(0.3);
+    model.join(4, placeToken(origin), origin);
+    model.join(3, placeToken(origin - 10 * MINUTE + PLACE_TICK_MS), origin + 1);
+    model.join(2, placeToken(origin - PLACE_TICK_MS), origin + 2, origin + 2, 102);
+    model.join(1, placeToken(origin), origin + 3, origin + 3, 101);
+    model.join(0, placeToken(origin - 2 * HOUR), origin + 4);
+    expect([0, 1, 2, 3, 4].map(() => model.serve(origin + SECOND))).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  test('a line by arrival reads nothing of what its clients send', () => {
+    const rules = priorityRules('builders', { places: 'arrival', headStarts: [] }).join('\n');
+    expect(rules).not.toContain('payload');
+    expect(rules).not.toContain('inspect-delay');
+    expect(rules).toContain('set-priority-offset');
   });
 });
 

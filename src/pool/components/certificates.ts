@@ -1,0 +1,119 @@
+/**
+ * Certificates by cert-manager. With a CA of the pool's own there are two: one for what clients see and show, one for
+ * what builders see and show, so that a runner's certificate opens the load balancer and never a builder.
+ */
+import type { ICertificate } from '@kubernetes-models/cert-manager/cert-manager.io/v1/Certificate';
+import type { IIssuer } from '@kubernetes-models/cert-manager/cert-manager.io/v1/Issuer';
+import type { CertificateSizing, PoolSizing } from '../sizing/model.ts';
+import { type KubernetesObject, poolLabels } from './object.ts';
+
+/** None without TLS, and none where Secrets come from elsewhere. */
+export function certificates(pool: PoolSizing): readonly KubernetesObject[] {
+  const { tls } = pool.pool;
+  const sizing = pool.certificates;
+  if (tls.kind === 'off' || tls.certificates.kind !== 'cert-manager' || sizing === null) {
+    return [];
+  }
+  const given = tls.certificates.issuer;
+  const outer = given ?? ownIssuer(pool, 'clients');
+  const inner = given ?? ownIssuer(pool, tls.kind === 'passthrough' ? 'clients' : 'builders');
+  const { balancerSecret, balancerClientSecret, buildersSecret, clientSecret } = pool.names;
+  return [
+    ...(given === null ? authorities(pool, sizing, [...new Set([outer.name, inner.name])]) : []),
+    ...leaf(pool, sizing, balancerSecret, outer, 'server auth', sizing.balancerDnsNames),
+    ...leaf(pool, sizing, clientSecret, outer, 'client auth', []),
+    ...leaf(pool, sizing, balancerClientSecret, inner, 'client auth', []),
+    ...leaf(pool, sizing, buildersSecret, inner, 'server auth', sizing.buildersDnsNames),
+  ];
+}
+
+type IssuerReference = ICertificateSpec['issuerRef'];
+type ICertificateSpec = NonNullable<ICertificate['spec']>;
+
+function ownIssuer({ pool }: PoolSizing, side: 'clients' | 'builders') {
+  return { kind: 'Issuer' as const, name: `${pool.name}-${side}-ca` };
+}
+
+/** Ten years: a CA is replaced with an overlap, by hand; docs/operations.md tells how. */
+const AUTHORITY_LIFETIME_HOURS = 87_600;
+/** The year before the end is for that. */
+const AUTHORITY_RENEW_BEFORE_HOURS = 8_760;
+
+function authorities(
+  pool: PoolSizing,
+  sizing: CertificateSizing,
+  names: readonly string[],
+): readonly KubernetesObject[] {
+  const root = `${pool.pool.name}-self-signed`;
+  const selfSigned: IIssuer = {
+    apiVersion: 'cert-manager.io/v1',
+    kind: 'Issuer',
+    metadata: metadata(pool, root),
+    spec: { selfSigned: {} },
+  };
+  const hours = Math.max(AUTHORITY_LIFETIME_HOURS, 2 * toHours(sizing.lifetimeMs.value));
+  return [
+    selfSigned,
+    ...names.flatMap((name): readonly [ICertificate, IIssuer] => [
+      {
+        apiVersion: 'cert-manager.io/v1',
+        kind: 'Certificate',
+        metadata: metadata(pool, name),
+        spec: {
+          isCA: true,
+          commonName: name,
+          secretName: name,
+          duration: `${hours}h`,
+          renewBefore: `${AUTHORITY_RENEW_BEFORE_HOURS}h`,
+          // A new key would be a new CA, which nobody trusts yet.
+          privateKey: { algorithm: 'ECDSA', size: 256, rotationPolicy: 'Never' },
+          issuerRef: { group: 'cert-manager.io', kind: 'Issuer', name: root },
+        },
+      },
+      {
+        apiVersion: 'cert-manager.io/v1',
+        kind: 'Issuer',
+        metadata: metadata(pool, name),
+        spec: { ca: { secretName: name } },
+      },
+    ]),
+  ];
+}
+
+/** The Secret has the certificate's name. */
+function leaf(
+  pool: PoolSizing,
+  sizing: CertificateSizing,
+  secret: string | null,
+  issuer: Pick<IssuerReference, 'kind' | 'name'>,
+  usage: 'server auth' | 'client auth',
+  dnsNames: readonly string[],
+): readonly ICertificate[] {
+  if (secret === null) {
+    return [];
+  }
+  return [
+    {
+      apiVersion: 'cert-manager.io/v1',
+      kind: 'Certificate',
+      metadata: metadata(pool, secret),
+      spec: {
+        secretName: secret,
+        ...(dnsNames.length === 0 ? { commonName: secret } : { dnsNames: [...dnsNames] }),
+        duration: `${toHours(sizing.lifetimeMs.value)}h`,
+        renewBefore: `${toHours(sizing.renewBeforeMs.value)}h`,
+        privateKey: { algorithm: 'ECDSA', size: 256, rotationPolicy: 'Always' },
+        usages: ['digital signature', usage],
+        issuerRef: { group: 'cert-manager.io', ...issuer },
+      },
+    },
+  ];
+}
+
+function toHours(ms: number): number {
+  return Math.round(ms / 3_600_000);
+}
+
+function metadata(pool: PoolSizing, name: string) {
+  return { name, namespace: pool.names.namespace, labels: { ...poolLabels(pool) } };
+}

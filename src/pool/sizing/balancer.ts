@@ -1,0 +1,91 @@
+/**
+ * The load balancer: one pod, one process, one thread group. Nothing here follows from min, max, spare, idle times or the
+ * Action's deadlines, so that they change without touching it.
+ */
+import { formatDuration } from '../../action/duration.ts';
+import type { Pool } from '../config/model.ts';
+import { formatSize } from '../config/units.ts';
+import { derived, HOUR_MS, MIB, MINUTE_MS, roundUp } from './derived.ts';
+import { LONGEST_EXACT_WAIT_MS } from './line.ts';
+import type { ArchitectureSizing, BalancerSizing } from './model.ts';
+
+/** Loopback ports for its dealings with itself. */
+export const INTERNAL_PORTS = { from: 21_000, to: 21_999 } as const;
+/** Longest deadline that an Action may have (its `queue-timeout`), ms. */
+const LONGEST_DEADLINE_MS = 168 * HOUR_MS;
+/** A connection with TLS on both sides; without, it needs less. An estimate with room to spare. */
+const CONNECTION_BYTES = 128 * 1024;
+const PROCESS_BYTES = 256 * MIB;
+const BUILDERS_A_THREAD = 128;
+const RESOLVE_INTERVAL_MS = 1_000;
+
+export function sizeBalancer(pool: Pool, architectures: readonly ArchitectureSizing[]): BalancerSizing {
+  const ceiling = architectures.reduce((sum, { line }) => sum + line.ceiling.value, 0);
+  const longestMs = Math.max(0, ...architectures.map(({ architecture }) => architecture.builds.longestMs));
+  const deadlineMs = Math.max(0, ...architectures.map(({ line }) => line.queueTimeoutMs.value));
+  const maxConnections = roundUp(Math.max(8 * ceiling, 4096), 1024);
+  const threads = Math.min(Math.max(Math.ceil(ceiling / BUILDERS_A_THREAD), 2), 8);
+  const queueTimeoutMs =
+    (deadlineMs <= LONGEST_EXACT_WAIT_MS ? LONGEST_EXACT_WAIT_MS : LONGEST_DEADLINE_MS) + HOUR_MS;
+  const silentMs = Math.max(queueTimeoutMs, roundUp(longestMs + HOUR_MS, HOUR_MS));
+  const silent =
+    'longer than any wait and any build: a step may say nothing for hours, and keepalive finds the dead';
+  const hardStopSeconds = Math.ceil((longestMs + Math.max(longestMs / 10, 5 * MINUTE_MS)) / 1000);
+  return {
+    threads: derived(
+      threads,
+      `one for ${BUILDERS_A_THREAD} of ${ceiling} builders; 2 to 8, all in one thread group: one line`,
+    ),
+    maxConnections: derived(
+      maxConnections,
+      `eight for each of the ${ceiling} builders it knows, served and waiting; at least 4096`,
+    ),
+    cpuMillis: derived(threads * 500, 'half a core a thread; contexts and results all pass through'),
+    memoryBytes: derived(
+      roundUp(PROCESS_BYTES + maxConnections * CONNECTION_BYTES, 64 * MIB),
+      `${formatSize(PROCESS_BYTES)} and ${formatSize(CONNECTION_BYTES)} a connection`,
+    ),
+    connectTimeoutMs: derived(5_000, 'a builder in DNS answers at once, or is gone'),
+    queueTimeoutMs: derived(
+      queueTimeoutMs,
+      deadlineMs <= LONGEST_EXACT_WAIT_MS
+        ? "an hour more than any deadline of up to a day: a connection closed while waiting always means 'dial again'"
+        : 'an hour more than the longest deadline an Action may have, a week',
+    ),
+    clientTimeoutMs: derived(silentMs, silent),
+    serverTimeoutMs: derived(silentMs, silent),
+    resolveIntervalMs: derived(
+      RESOLVE_INTERVAL_MS,
+      `a new builder gets its build a second after its name is there; about ${Math.round(1.5 * ceiling)} queries a second`,
+    ),
+    holdGoneMs: derived(2_000, 'a name that is gone for two seconds is gone'),
+    holdOutageMs: derived(
+      24 * HOUR_MS,
+      'a name server that is dead takes no builder away for a day; 30 s would empty the pool',
+    ),
+    keepaliveIdleSeconds: derived(30, 'below the idle limits of clouds'),
+    keepaliveIntervalSeconds: derived(10, 'then every 10 s'),
+    keepaliveProbes: derived(6, 'a peer that is dead is found after 90 s'),
+    checkIntervalMs: derived(2_000, 'a builder is known as up or down within seconds'),
+    graceSeconds: derived(
+      hardStopSeconds + 60,
+      `builds that run when it is replaced end in peace: the longest (${formatDuration(longestMs)}), a tenth or five minutes more, and a minute`,
+    ),
+    hardStopSeconds: derived(
+      hardStopSeconds,
+      'a minute before its grace period ends, so that it ends by itself',
+    ),
+    readiness: {
+      periodSeconds: derived(5, 'a new one takes over within seconds'),
+      timeoutSeconds: derived(3, 'its answer takes a millisecond'),
+      failureThreshold: derived(3, 'one slow answer is nothing'),
+    },
+    liveness: {
+      periodSeconds: derived(30, 'a restart cuts every build: there is no hurry'),
+      timeoutSeconds: derived(10, 'a busy machine is slow, not dead'),
+      failureThreshold: derived(10, 'five minutes without any answer'),
+    },
+    metricsPort: pool.balancer.metricsPort,
+    internalPorts: INTERNAL_PORTS,
+  };
+}

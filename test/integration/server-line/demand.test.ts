@@ -1,0 +1,123 @@
+/** The server side's load balancer as generated: what it holds, what it counts, and how fast a new builder is used. */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { hostOf } from '../../support/balancer-model.ts';
+import {
+  AMD64,
+  ARM64,
+  type Build,
+  joinTimes,
+  type LoadBalancer,
+  mostAtOnce,
+  Rig,
+  type StandIn,
+  servedOrder,
+} from '../../support/server-line.ts';
+
+const WAIT = { timeout: 20_000, interval: 50 };
+
+/** Asserts that what an autoscaler reads is the number of clients that are there, at this moment. */
+async function expectExactDemand(
+  balancer: LoadBalancer,
+  pool: string,
+  builds: readonly Build[],
+): Promise<void> {
+  const truth = builds.filter(({ state }) => state === 'waiting' || state === 'building').length;
+  await expect.poll(() => balancer.demand(pool), { timeout: 3_000, interval: 20 }).toBe(truth);
+}
+
+function shuffled<Item>(items: readonly Item[]): Item[] {
+  return items
+    .map((item, index) => ({ item, rank: (index * 7919) % 101 }))
+    .toSorted((a, b) => a.rank - b.rank)
+    .map(({ item }) => item);
+}
+
+test('incident 2: both architectures held at zero builders, every client counted once, and served in the order of joining', async () => {
+  await using rig = await Rig.open({
+    pools: [
+      { name: AMD64, ceiling: 50 },
+      { name: ARM64, ceiling: 10 },
+    ],
+    tls: true,
+  });
+  const balancer = await rig.startBalancer();
+  const times = joinTimes(40);
+  const order = shuffled([...times.keys()]);
+  // Every second one comes through the port that both architectures share.
+  const dial = (pool: string, index: number): Build =>
+    rig.join(`${index}`, index % 2 === 0 ? rig.door(pool) : rig.sharedDoor(pool), times[index]);
+  const amd64: Build[] = [];
+  for (const index of order) amd64.push(dial(AMD64, index));
+  const arm64 = [0, 1, 2, 3, 4, 5, 6].map((index) => dial(ARM64, index));
+  await expect.poll(() => balancer.demand(AMD64), WAIT).toBe(40);
+  await expectExactDemand(balancer, ARM64, arm64);
+
+  // Whoever goes away is gone from the count at once; whoever knocks only was never in it.
+  for (const build of arm64.slice(0, 3)) {
+    build.leave();
+    await expectExactDemand(balancer, ARM64, arm64);
+  }
+  await expectExactDemand(balancer, AMD64, amd64);
+
+  const [builder] = await rig.startStandIns(AMD64, [0]);
+  rig.announce(AMD64, 0);
+  const left: Build[] = [];
+  for (let count = 1; count <= 40; count += 1) {
+    await expect.poll(() => servedOrder(amd64).length, WAIT).toBe(count);
+    if (count % 10 === 0) await expectExactDemand(balancer, AMD64, amd64);
+    const current = amd64.find(({ state }) => state === 'building');
+    current?.leave();
+    if (current !== undefined) left.push(current);
+  }
+  expect(servedOrder(amd64)).toEqual([...times.keys()].map(String));
+  expect(builder === undefined ? 0 : mostAtOnce(builder)).toBe(1);
+  expect(amd64.map(({ dials }) => dials)).toEqual(amd64.map(() => 1));
+  await expectExactDemand(balancer, AMD64, amd64);
+  await expectExactDemand(balancer, ARM64, arm64);
+  expect(balancer.log.filter(({ frontend }) => frontend === AMD64)).toHaveLength(40);
+});
+
+test('from no builder to 1, 40 and 400: each is given its build within 3 s of its name', async () => {
+  await using rig = await Rig.open({
+    pools: [{ name: AMD64, ceiling: 400 }],
+    tls: false,
+    // Names are asked for in vain all the time; their absence is remembered.
+    negativeCacheMs: 2_000,
+  });
+  const balancer = await rig.startBalancer();
+  const standIns: StandIn[] = [
+    ...(await rig.startStandIns(
+      AMD64,
+      Array.from({ length: 400 }, (_, n) => n),
+    )),
+  ];
+  const builds: Build[] = [];
+  const delays: number[] = [];
+  for (const [from, to] of [
+    [0, 1],
+    [1, 40],
+    [40, 400],
+  ] as const) {
+    for (const joined of joinTimes(to - from))
+      builds.push(rig.join(`${builds.length}`, rig.door(AMD64), joined));
+    await expect.poll(() => balancer.demand(AMD64), WAIT).toBe(to);
+    expect((await balancer.counters(AMD64)).queued).toBe(to - from);
+    // Longer than the load balancer holds its builders back after a start.
+    if (from === 0) await sleep(5_000);
+    for (let ordinal = from; ordinal < to; ordinal += 1) rig.announce(AMD64, ordinal);
+    await expect.poll(() => servedOrder(builds).length, WAIT).toBe(to);
+    for (const { ordinal, stays } of standIns.slice(from, to)) {
+      const answeredAt = rig.dns.firstAnswerAt(hostOf(AMD64, ordinal)) ?? Number.NaN;
+      delays.push((stays[0]?.from ?? Number.NaN) - answeredAt);
+    }
+    await expectExactDemand(balancer, AMD64, builds);
+  }
+  expect(standIns.map((standIn) => mostAtOnce(standIn))).toEqual(standIns.map(() => 1));
+  delays.sort((one, other) => one - other);
+  console.log(
+    `name to build: median ${Math.round(delays[200] ?? 0)} ms, longest ${Math.round(delays.at(-1) ?? 0)} ms of ${delays.length}`,
+  );
+  expect(delays.at(-1)).toBeLessThan(3_000);
+});

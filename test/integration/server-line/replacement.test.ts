@@ -1,0 +1,184 @@
+/**
+ * A planned replacement of the load balancer, as Kubernetes does it: the old one is asked to stop softly, the new one
+ * starts; builds that run stay where they are, those who wait come to the new one, each at its own place.
+ */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { serverNameOf } from '../../support/balancer-model.ts';
+import { makeSleepContext, type PlainBuild, startPlain } from '../../support/local-pool.ts';
+import {
+  AMD64,
+  type Build,
+  joinTimes,
+  type LoadBalancer,
+  mostAtOnce,
+  type RealBuilder,
+  Rig,
+  servedOrder,
+} from '../../support/server-line.ts';
+
+const WAIT = { timeout: 30_000, interval: 50 };
+const BUILDERS = 8;
+
+test('incident 7: replaced under 8 running and 8 waiting builds: 0 killed, 0 doubled, order kept', async () => {
+  await using rig = await Rig.open({ pools: [{ name: AMD64, ceiling: 12 }], tls: true });
+  const old = await rig.startBalancer(11);
+  const pair = await rig.builderPair(AMD64);
+  const builders: RealBuilder[] = [];
+  for (let ordinal = 0; ordinal < BUILDERS; ordinal += 1) {
+    builders.push(await rig.startBuilder(AMD64, ordinal, pair));
+    rig.announce(AMD64, ordinal);
+  }
+  await expect.poll(() => old.usable(AMD64), WAIT).toBe(BUILDERS);
+
+  // Real builds of 18 to 25 s, by plain buildctl.
+  const scratch = mkdtempSync(join(tmpdir(), 'replacement-'));
+  const running: PlainBuild[] = [];
+  for (let index = 0; index < BUILDERS; index += 1) {
+    running.push(startRealBuild(rig, makeSleepContext(scratch, 18 + index), `running ${index}`));
+    await expect.poll(() => old.demand(AMD64), WAIT).toBe(index + 1);
+  }
+  const waiting = joinTimes(8).map((joined, index) => rig.join(`${index}`, rig.door(AMD64), joined));
+  await expect.poll(async () => (await old.counters(AMD64)).queued, WAIT).toBe(8);
+
+  const watch = watchBuilds(builders);
+  old.stopSoftly();
+  const next = await rig.startBalancer(12);
+  expect(old.running).toBe(true);
+  await expect.poll(() => next.demand(AMD64), WAIT).toBe(8);
+  // Served one after another, as the old load balancer's builds end; none gets in beside one of those.
+  for (let count = 1; count <= 8; count += 1) {
+    await expect.poll(() => servedOrder(waiting).length, WAIT).toBeGreaterThanOrEqual(count);
+    waiting.find(({ state }) => state === 'building')?.leave();
+  }
+  for (const { ended } of running) {
+    const { code, log } = await ended;
+    expect(code, log).toBe(0);
+  }
+  const mostOnOne = watch();
+  await old.exited;
+
+  expect(servedOrder(waiting)).toEqual(waiting.map(({ name }) => name));
+  expect(waiting.filter(({ state }) => state === 'lost')).toEqual([]);
+  expect(mostOnOne).toBe(1);
+  expect(
+    old.log.filter(({ server }) => server.startsWith('builder')).map(({ termination }) => termination),
+  ).toEqual(running.map(() => '--'));
+  await expect.poll(() => next.demand(AMD64), WAIT).toBe(0);
+  rmSync(scratch, { recursive: true });
+});
+
+function startRealBuild(rig: Rig, context: string, id: string): PlainBuild {
+  const { BUILDCTL: buildctl = 'buildctl' } = process.env;
+  const { client } = rig;
+  if (client === null) throw new Error('no certificate');
+  return startPlain(buildctl, [
+    ...['--addr', `tcp://${rig.address}:${rig.door(AMD64).port}`],
+    ...['--tlsservername', serverNameOf(AMD64), '--tlscacert', client.caPath],
+    ...['--tlscert', client.certificatePath, '--tlskey', client.keyPath],
+    ...['build', '--frontend', 'dockerfile.v0', '--progress', 'plain'],
+    ...['--local', `context=${context}`, '--local', `dockerfile=${context}`, '--opt', `build-arg:ID=${id}`],
+  ]);
+}
+
+/** Longer than any check of the gate is connected, shorter than any build. */
+const CHECK_LASTS_MS = 500;
+
+/** Looks at the kernel's table again and again; the returned function tells the most builds that were on one builder. */
+function watchBuilds(builders: readonly RealBuilder[]): () => number {
+  const seen = builders.map(() => new Map<string, { readonly from: number; to: number }>());
+  const timer = setInterval(() => {
+    const now = performance.now();
+    for (const [index, builder] of builders.entries()) {
+      for (const peer of builder.peers()) {
+        const stay = seen[index]?.get(peer);
+        if (stay === undefined) seen[index]?.set(peer, { from: now, to: now });
+        else stay.to = now;
+      }
+    }
+  }, 50);
+  return () => {
+    clearInterval(timer);
+    const most = seen.map((peers) => {
+      const builds = [...peers.values()].filter(({ from, to }) => to - from > CHECK_LASTS_MS);
+      return Math.max(
+        ...builds.map(({ from }) => builds.filter((other) => other.from <= from && other.to >= from).length),
+      );
+    });
+    return Math.max(...most);
+  };
+}
+
+// Mostly waiting: both at once.
+test.concurrent('while builds go on at the old load balancer, the new one tells how many builders they take', async ({
+  expect,
+}) => {
+  await using rig = await Rig.open({ pools: [{ name: AMD64, ceiling: 6 }], tls: true });
+  const old = await rig.startBalancer(11);
+  const standIns = await rig.startStandIns(AMD64, [0, 1, 2, 3]);
+  for (const { ordinal } of standIns) rig.announce(AMD64, ordinal);
+  await expect.poll(() => old.usable(AMD64), WAIT).toBe(4);
+  const running = joinTimes(3).map((joined, index) => rig.join(`running ${index}`, rig.door(AMD64), joined));
+  await Promise.all(running.map(({ granted }) => granted));
+  old.stopSoftly();
+  const next = await rig.startBalancer(12);
+  const elsewhere = (): Promise<number> => builtElsewhere(next);
+  await expect.poll(elsewhere, WAIT).toBe(3);
+  const here = rig.join('here', rig.door(AMD64));
+  await here.granted;
+  await sleep(1_500);
+  // Its own build is no build of another load balancer.
+  expect([await next.demand(AMD64), await elsewhere()]).toEqual([1, 3]);
+  for (const [index, build] of running.entries()) {
+    build.leave();
+    await expect.poll(elsewhere, WAIT).toBe(2 - index);
+  }
+  await old.exited;
+  expect(standIns.map((standIn) => mostAtOnce(standIn))).toEqual([1, 1, 1, 1]);
+});
+
+/** Builders that refuse this load balancer because another one has a build there. */
+async function builtElsewhere(balancer: LoadBalancer): Promise<number> {
+  return await balancer.metric('haproxy_backend_agg_check_status', `proxy="builders_${AMD64}",state="L7STS"`);
+}
+
+test.concurrent('the new one may start beside the old one: newcomers there do not overtake those who come over', async ({
+  expect,
+}) => {
+  await using rig = await Rig.open({ pools: [{ name: AMD64, ceiling: 4 }], tls: true });
+  const old = await rig.startBalancer(11);
+  const standIns = await rig.startStandIns(AMD64, [0, 1]);
+  for (const { ordinal } of standIns) rig.announce(AMD64, ordinal);
+  await expect.poll(() => old.usable(AMD64), WAIT).toBe(2);
+  const running = [0, 1].map((index) => rig.join(`running ${index}`, rig.door(AMD64)));
+  await Promise.all(running.map(({ granted }) => granted));
+  const waiting = joinTimes(6).map((joined, index) => rig.join(`${index}`, rig.door(AMD64), joined));
+  await expect.poll(async () => (await old.counters(AMD64)).queued, WAIT).toBe(6);
+
+  const next = await rig.startBalancerBeside(12);
+  // It knows all builders by now, and that they are taken.
+  await expect.poll(() => builtElsewhere(next), WAIT).toBe(2);
+  rig.serve(12);
+  const newcomers: Build[] = [];
+  for (const name of ['6', '7']) {
+    newcomers.push(rig.join(name, rig.door(AMD64)));
+    await sleep(600);
+  }
+  await expect.poll(() => next.demand(AMD64), WAIT).toBe(2);
+  await sleep(1_500);
+  expect(newcomers.map(({ state }) => state)).toEqual(['waiting', 'waiting']);
+  old.stopSoftly();
+  await expect.poll(() => next.demand(AMD64), WAIT).toBe(8);
+  const all = [...waiting, ...newcomers];
+  for (let count = 1; count <= all.length; count += 1) {
+    (running.shift() ?? all.find(({ state }) => state === 'building'))?.leave();
+    await expect.poll(() => servedOrder(all).length, WAIT).toBe(count);
+  }
+  expect(servedOrder(all)).toEqual(all.map(({ name }) => name));
+  expect(standIns.map((standIn) => mostAtOnce(standIn))).toEqual([1, 1]);
+  await old.exited;
+});

@@ -1,0 +1,121 @@
+/**
+ * The cluster's load balancer over waits that HAProxy alone gets wrong (its own keys turn round after 524 s): TLS on
+ * both sides, eight real builders and eight stand-ins, both architectures. About twelve minutes; HAPROXY chooses the program.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { placeToken } from '../../src/queue/token.ts';
+import {
+  AMD64,
+  ARM64,
+  type Build,
+  type LoadBalancer,
+  mostAtOnce,
+  Rig,
+  type StandIn,
+  servedOrder,
+} from '../support/server-line.ts';
+
+const MINUTE = 60_000;
+const WAIT = { timeout: MINUTE, interval: 50 };
+const JOINING_MS = 9.5 * MINUTE;
+const RELEASE_AT_MS = 10.5 * MINUTE;
+const REAL = 8;
+
+/** Joins over `JOINING_MS`; every fourth one dials again half-way, at its own place. */
+async function joinSlowly(rig: Rig, pool: string, count: number, start: number): Promise<readonly Build[]> {
+  const builds: Build[] = [];
+  for (let index = 0; index < count; index += 1) {
+    await sleep(Math.max(0, start + (index * JOINING_MS) / count - Date.now()));
+    builds.push(rig.join(`${index}`, index % 2 === 0 ? rig.door(pool) : rig.sharedDoor(pool)));
+    if (index % 4 === 3) builds[Math.floor(index / 2)]?.redial();
+  }
+  return builds;
+}
+
+/** Lets the holders go one after another, then everybody who is served, and expects the order of joining. */
+async function expectOrder(holders: readonly Build[], builds: readonly Build[], what: string): Promise<void> {
+  const pending = [...holders];
+  for (let count = 1; count <= builds.length; count += 1) {
+    (pending.shift() ?? builds.find(({ state }) => state === 'building'))?.leave();
+    await expect.poll(() => servedOrder(builds).length, WAIT).toBe(count);
+  }
+  expect(servedOrder(builds), what).toEqual(builds.map(({ name }) => name));
+  expect(new Set(builds.map(({ token }) => token)).size, what).toBe(builds.length);
+}
+
+async function expectDemand(balancer: LoadBalancer, pool: string, truth: number): Promise<void> {
+  await expect.poll(() => balancer.demand(pool), { timeout: 5_000, interval: 50 }).toBe(truth);
+}
+
+test('order over nine minutes: builders all busy, and no builder at all', {
+  timeout: 20 * MINUTE,
+}, async () => {
+  await using rig = await Rig.open({
+    pools: [
+      { name: AMD64, ceiling: 40 },
+      { name: ARM64, ceiling: 40 },
+    ],
+    tls: true,
+  });
+  const balancer = await rig.startBalancer();
+  const pair = await rig.builderPair(AMD64);
+  for (let ordinal = 0; ordinal < REAL; ordinal += 1) await rig.startBuilder(AMD64, ordinal, pair);
+  const standIns: StandIn[] = [...(await rig.startStandIns(AMD64, [8, 9, 10, 11, 12, 13, 14, 15]))];
+  for (let ordinal = 0; ordinal < 16; ordinal += 1) rig.announce(AMD64, ordinal);
+  await expect.poll(() => balancer.usable(AMD64), WAIT).toBe(16);
+  const holders = Array.from({ length: 16 }, (_, index) => rig.join(`holder ${index}`, rig.door(AMD64)));
+  await Promise.all(holders.map(({ granted }) => granted));
+  const start = Date.now();
+  const [amd64, arm64] = await Promise.all([
+    joinSlowly(rig, AMD64, 40, start),
+    joinSlowly(rig, ARM64, 40, start),
+  ]);
+  await sleep(Math.max(0, start + RELEASE_AT_MS - Date.now()));
+  await expectDemand(balancer, AMD64, 56);
+  await expectDemand(balancer, ARM64, 40);
+  // One that goes away after so long is gone from the count at once.
+  arm64[7]?.leave();
+  await expectDemand(balancer, ARM64, 39);
+  await expectOrder(holders, amd64, 'builders busy');
+  standIns.push(...(await rig.startStandIns(ARM64, [0])));
+  rig.announce(ARM64, 0);
+  await expectOrder(
+    [],
+    arm64.filter(({ state }) => state !== 'left'),
+    'no builder',
+  );
+  expect(standIns.map((standIn) => mostAtOnce(standIn))).toEqual(standIns.map(() => 1));
+  const waited = Math.round((Date.now() - start) / 1000);
+  console.log(`80 builds in the order of joining, the first after ${waited} s`);
+});
+
+test('order over nine minutes across a load balancer that was lost', { timeout: 20 * MINUTE }, async () => {
+  await using rig = await Rig.open({ pools: [{ name: AMD64, ceiling: 4 }], tls: true });
+  const first = await rig.startBalancer(11);
+  const standIns = await rig.startStandIns(AMD64, [0, 1]);
+  for (const { ordinal } of standIns) rig.announce(AMD64, ordinal);
+  await expect.poll(() => first.usable(AMD64), WAIT).toBe(2);
+  // Older than all others, so that they have the builders again after the loss.
+  const holders = [10, 9].map((minutes) =>
+    rig.join(`holder ${minutes}`, rig.door(AMD64), Date.now() - minutes * MINUTE),
+  );
+  await Promise.all(holders.map(({ granted }) => granted));
+  const start = Date.now();
+  const builds: Build[] = [];
+  for (let index = 0; index < 30; index += 1) {
+    builds.push(rig.join(`${index}`, rig.door(AMD64)));
+    await sleep(2_000);
+  }
+  await first.kill();
+  const second = await rig.startBalancer(12);
+  const again = holders.map(({ name, token }) => rig.joinAt(`${name} again`, rig.door(AMD64), token));
+  await Promise.all(again.map(({ granted }) => granted));
+  await expectDemand(second, AMD64, 32);
+  await sleep(Math.max(0, start + RELEASE_AT_MS - Date.now()));
+  await expectDemand(second, AMD64, 32);
+  await expectOrder(again, builds, 'after a loss');
+  expect(builds.map(({ dials }) => dials).every((dials) => dials >= 2)).toBe(true);
+  expect(placeToken(start)).toBeGreaterThan(holders[1]?.token ?? 0);
+});

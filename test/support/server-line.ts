@@ -1,0 +1,703 @@
+/**
+ * The server side of a pool on loopback: the generated load balancer as in a cluster, a name server that caches as
+ * CoreDNS does, builders behind their gates, and clients that hold their places. Only addresses differ from a cluster.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import tls from 'node:tls';
+import { type PoolCounters, parseCounters } from '../../src/local/counters.ts';
+import { EARLY_SETTINGS_LUA } from '../../src/pool/haproxy/early-settings.ts';
+import { DOORSTEP_MS, renderGate, SLOT_PATH } from '../../src/pool/haproxy/gate.ts';
+import {
+  type BalancerModel,
+  backendName,
+  PLACEHOLDER_SERVER,
+  renderBalancer,
+} from '../../src/pool/haproxy.ts';
+import { DIAL_BACKOFF, delayMs } from '../../src/queue/backoff.ts';
+import { openingBytes, readGreeting } from '../../src/queue/preface.ts';
+import { PLACE_TICK_MS, placeToken } from '../../src/queue/token.ts';
+import { settingsFrame } from '../long/line.ts';
+import { clusterModel, hostOf, type PoolShape, portsOf, serverNameOf, ZONE } from './balancer-model.ts';
+import { type Buildkitd, startBuildkitd } from './buildkitd.ts';
+import { type Authority, issue, type KeyPair, makeAuthority, trust } from './certificates.ts';
+import { type DnsServer, startDnsServer } from './dns-server.ts';
+
+const BUILDS_PORT = 1234;
+const SLOT_PORT = 1235;
+const DAEMON_PORT = 1233;
+const BASE_PORT = 7000;
+const READY_TIMEOUT_MS = 15_000;
+const MAX_ORDINALS = 250;
+
+export const AMD64 = 'amd64';
+export const ARM64 = 'arm64';
+
+export interface RigOptions {
+  readonly pools: readonly PoolShape[];
+  readonly tls: boolean;
+  readonly cacheMs?: number;
+  readonly negativeCacheMs?: number;
+  readonly earlySettings?: boolean;
+}
+
+/** How a client comes in: its entrance and, with TLS, its certificate. */
+export interface Door {
+  readonly port: number;
+  readonly pair: KeyPair | null;
+  readonly serverName: string;
+}
+
+/** How many this process has opened: each has addresses of its own. */
+let rigs = 0;
+
+export class Rig implements AsyncDisposable {
+  readonly folder: string;
+  readonly dns: DnsServer;
+  readonly options: RigOptions;
+  readonly authority: Authority;
+  /** A client's certificate, or null without TLS. */
+  readonly client: KeyPair | null;
+  readonly #block: number;
+  #service = 1;
+  readonly #closers: Array<() => Promise<void> | void> = [];
+
+  private constructor(
+    folder: string,
+    dns: DnsServer,
+    options: RigOptions,
+    block: number,
+    authority: Authority,
+    client: KeyPair | null,
+  ) {
+    this.folder = folder;
+    this.dns = dns;
+    this.options = options;
+    this.#block = block;
+    this.authority = authority;
+    this.client = client;
+  }
+
+  static async open(options: RigOptions): Promise<Rig> {
+    const folder = await mkdtemp(join(tmpdir(), 'server-line-'));
+    const block = 1 + ((7 * process.pid + rigs) % 250);
+    rigs += 1;
+    const dns = await startDnsServer({
+      address: `127.88.${block}.2`,
+      cacheMs: options.cacheMs ?? 1_000,
+      negativeCacheMs: options.negativeCacheMs ?? 1_000,
+    });
+    const authority = await makeAuthority(join(folder, 'ca'), 'pool CA');
+    if (options.tls) {
+      await issue(
+        authority,
+        join(folder, 'balancer'),
+        'balancer',
+        options.pools.map(({ name }) => serverNameOf(name)),
+      );
+      await issue(authority, join(folder, 'balancer-client'), 'balancer', []);
+    }
+    const client = options.tls ? await issue(authority, join(folder, 'client'), 'runner', []) : null;
+    await writeFile(join(folder, 'early.lua'), EARLY_SETTINGS_LUA);
+    return new Rig(folder, dns, options, block, authority, client);
+  }
+
+  /** Where clients dial: as a Service, it may lead to another load balancer with the next dial. */
+  get address(): string {
+    return `127.88.${this.#block}.${this.#service}`;
+  }
+
+  /** Clients that dial from now on reach the load balancer of `pod`. */
+  serve(pod: number): void {
+    this.#service = pod;
+  }
+
+  model(change: Partial<BalancerModel> = {}, address = this.address): BalancerModel {
+    return {
+      ...clusterModel({
+        address,
+        base: BASE_PORT,
+        pools: this.options.pools,
+        tls: this.options.tls ? { folder: this.folder } : null,
+        nameServer: { address: this.dns.address, port: this.dns.port },
+        slotPort: SLOT_PORT,
+        builderPort: BUILDS_PORT,
+        adminSocketPath: join(this.folder, 'admin.sock'),
+        earlySettingsPath: this.options.earlySettings === true ? join(this.folder, 'early.lua') : null,
+      }),
+      ...change,
+    };
+  }
+
+  /** A load balancer at the pool's addresses; `pod` is the last part of the address from which it dials builders. */
+  async startBalancer(pod = 11, change: Partial<BalancerModel> = {}): Promise<LoadBalancer> {
+    const model = this.model(change);
+    const configuration = join(this.folder, `haproxy-${pod}.cfg`);
+    return await this.#launch(model, configuration, pod);
+  }
+
+  /** A load balancer at addresses of its own, beside the one that serves; `serve` leads clients to it. */
+  async startBalancerBeside(pod: number): Promise<LoadBalancer> {
+    const change = { adminSocketPath: join(this.folder, `admin-${pod}.sock`) };
+    const model = this.model(change, `127.88.${this.#block}.${pod}`);
+    return await this.#launch(model, join(this.folder, `haproxy-${pod}.cfg`), pod);
+  }
+
+  async #launch(model: BalancerModel, configuration: string, pod: number): Promise<LoadBalancer> {
+    const source = `default-server source 127.88.${this.#block}.${pod} `;
+    await writeFile(
+      configuration,
+      renderBalancer(model).replaceAll('default-server maxconn', `${source}maxconn`),
+    );
+    const balancer = await LoadBalancer.start(configuration, model);
+    this.closeLater(() => balancer.kill());
+    return balancer;
+  }
+
+  closeLater(close: () => Promise<void> | void): void {
+    this.#closers.push(close);
+  }
+
+  builderAddress(pool: string, ordinal: number): string {
+    const index = this.options.pools.findIndex(({ name }) => name === pool);
+    return `127.${100 + 2 * index + Math.floor(ordinal / MAX_ORDINALS)}.${this.#block}.${1 + (ordinal % MAX_ORDINALS)}`;
+  }
+
+  /** The name of a builder now leads to it, once caches have forgotten. */
+  announce(pool: string, ordinal: number, ip = this.builderAddress(pool, ordinal)): void {
+    this.dns.set(hostOf(pool, ordinal), ip);
+  }
+
+  withdraw(pool: string, ordinal: number): void {
+    this.dns.remove(hostOf(pool, ordinal));
+  }
+
+  /** Through the port of one architecture. */
+  door(pool: string, pair = this.client): Door {
+    const index = this.options.pools.findIndex(({ name }) => name === pool);
+    return { port: portsOf(BASE_PORT).own(index), pair, serverName: serverNameOf(pool) };
+  }
+
+  /** Through the port that all architectures share. */
+  sharedDoor(pool: string, pair = this.client): Door {
+    return { ...this.door(pool, pair), port: portsOf(BASE_PORT).shared };
+  }
+
+  earlyDoor(pool: string): Door {
+    const index = this.options.pools.findIndex(({ name }) => name === pool);
+    return { ...this.door(pool), port: portsOf(BASE_PORT).early(index) };
+  }
+
+  /** The builders' certificate, valid for all ordinals of a pool. */
+  async builderPair(pool: string): Promise<KeyPair | null> {
+    if (!this.options.tls) return null;
+    return await issue(this.authority, join(this.folder, `builders-${pool}`), 'builder', [
+      `*.pool-${pool}-builders.${ZONE}`,
+    ]);
+  }
+
+  /** New certificates for everybody, of `authority`; all trust `trusted`. */
+  async reissue(authority: Authority, trusted: readonly Authority[] = [authority]): Promise<void> {
+    const balancerNames = this.options.pools.map(({ name }) => serverNameOf(name));
+    const pairs = [
+      await issue(authority, join(this.folder, 'balancer'), 'balancer', balancerNames),
+      await issue(authority, join(this.folder, 'balancer-client'), 'balancer', []),
+      await issue(authority, join(this.folder, 'client'), 'runner', []),
+    ];
+    for (const { name } of this.options.pools) {
+      const names = [`*.pool-${name}-builders.${ZONE}`];
+      pairs.push(await issue(authority, join(this.folder, `builders-${name}`), 'builder', names));
+    }
+    for (const pair of pairs) await trust(pair, trusted);
+  }
+
+  /** Stand-ins for builders and their gates, not announced yet. */
+  async startStandIns(
+    pool: string,
+    ordinals: readonly number[],
+    pair?: KeyPair | null,
+  ): Promise<readonly StandIn[]> {
+    const shown = pair === undefined ? await this.builderPair(pool) : pair;
+    return await Promise.all(
+      ordinals.map(async (ordinal) => {
+        const standIn = await StandIn.start(this.builderAddress(pool, ordinal), ordinal, shown);
+        this.closeLater(() => standIn.die());
+        return standIn;
+      }),
+    );
+  }
+
+  /** A real buildkitd behind a real gate, not announced yet. */
+  async startBuilder(pool: string, ordinal: number, pair: KeyPair | null): Promise<RealBuilder> {
+    const builder = await startRealBuilder(this.folder, this.builderAddress(pool, ordinal), ordinal, pair);
+    this.closeLater(() => builder.stop());
+    return builder;
+  }
+
+  join(name: string, door: Door, joinedAtMs = Date.now()): Build {
+    return this.joinAt(name, door, placeToken(joinedAtMs));
+  }
+
+  /** With a place that somebody already has. */
+  joinAt(name: string, door: Door, token: number): Build {
+    const build = new Build(name, () => this.address, door, token);
+    this.closeLater(() => build.leave());
+    return build;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const close of this.#closers.toReversed()) await close();
+    this.dns.close();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+export interface LoggedBuild {
+  readonly frontend: string;
+  readonly server: string;
+  readonly place: string;
+  readonly accepted_ms: number;
+  readonly queue_ms: number;
+  readonly connect_ms: number;
+  readonly total_ms: number;
+  readonly termination: string;
+}
+
+export interface Refusal {
+  readonly entrance: string;
+  readonly refused: string;
+}
+
+export class LoadBalancer {
+  readonly log: LoggedBuild[] = [];
+  readonly refusals: Refusal[] = [];
+  /** Everything else it said. */
+  events = '';
+  readonly exited: Promise<unknown>;
+  readonly #child: ChildProcess;
+  readonly #model: BalancerModel;
+
+  private constructor(child: ChildProcess, model: BalancerModel) {
+    this.#child = child;
+    this.#model = model;
+    this.exited = once(child, 'exit');
+    let unread = '';
+    child.stdout?.on('data', (chunk) => {
+      const rows = `${unread}${chunk}`.split('\n');
+      unread = rows.pop() ?? '';
+      for (const row of rows) {
+        if (row.startsWith('{"frontend"')) this.log.push(JSON.parse(row));
+        else if (row.startsWith('{"entrance"')) this.refusals.push(JSON.parse(row));
+        else this.events += `${row}\n`;
+      }
+    });
+    child.stderr?.on('data', (chunk) => {
+      this.events += chunk;
+    });
+  }
+
+  static async start(configuration: string, model: BalancerModel): Promise<LoadBalancer> {
+    const { HAPROXY: program = 'haproxy' } = process.env;
+    const child = spawn(program, ['-db', '-f', configuration], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const balancer = new LoadBalancer(child, model);
+    for (const deadline = Date.now() + READY_TIMEOUT_MS; ; await sleep(20)) {
+      const isReady = await balancer.#isPlugged().catch(() => false);
+      if (isReady) return balancer;
+      if (child.exitCode !== null || Date.now() > deadline)
+        throw new Error(`HAProxy did not start:\n${balancer.events}`);
+    }
+  }
+
+  async #isPlugged(): Promise<boolean> {
+    // A predecessor that is still ending may answer at the same path.
+    if (!(await this.ask('show info')).includes(`\nPid: ${this.#child.pid}\n`)) return false;
+    const all = await Promise.all(this.#model.pools.map(({ name }) => this.counters(name)));
+    return all.every(({ servers }) => servers.get(PLACEHOLDER_SERVER)?.sessions === 1);
+  }
+
+  get running(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  /** As an autoscaler reads it: `haproxy_frontend_current_sessions` of the pool. */
+  async demand(pool: string): Promise<number> {
+    return await this.metric('haproxy_frontend_current_sessions', `proxy="${pool}"`);
+  }
+
+  /** The value of one series; its labels must contain `labels`. */
+  async metric(name: string, labels: string): Promise<number> {
+    const { address, port } = this.#model.metrics;
+    const text = await (await fetch(`http://${address}:${port}/metrics`)).text();
+    const row = text.split('\n').find((line) => line.startsWith(`${name}{`) && line.includes(labels));
+    if (row === undefined) throw new Error(`no series ${name} with ${labels}`);
+    return Number(row.slice(row.lastIndexOf(' ')));
+  }
+
+  async counters(pool: string): Promise<PoolCounters> {
+    const found = parseCounters(await this.ask('show stat'), pool, backendName(pool));
+    if (found === null) throw new Error(`HAProxy knows no pool ${pool}`);
+    return found;
+  }
+
+  /** Builders of a pool that it would use. */
+  async usable(pool: string): Promise<number> {
+    const { servers } = await this.counters(pool);
+    return [...servers].filter(([name, { up }]) => up && name !== PLACEHOLDER_SERVER).length;
+  }
+
+  async ask(command: string): Promise<string> {
+    const socket = net.connect(this.#model.adminSocketPath ?? '');
+    socket.setTimeout(5_000, () => socket.destroy(new Error('HAProxy does not answer')));
+    socket.write(`${command}\n`);
+    let answer = '';
+    for await (const chunk of socket) answer += chunk;
+    return answer;
+  }
+
+  /** As Kubernetes ends it: no new clients, those who wait are let go, builds go on. */
+  stopSoftly(): void {
+    this.#child.kill('SIGUSR1');
+  }
+
+  async kill(): Promise<void> {
+    if (!this.running) return;
+    this.#child.kill('SIGKILL');
+    await this.exited;
+  }
+}
+
+function readPair(pair: KeyPair) {
+  return {
+    cert: readFileSync(pair.certificatePath),
+    key: readFileSync(pair.keyPath),
+    ca: readFileSync(pair.caPath),
+  };
+}
+
+/** One time that a build was on a builder, by performance.now(). */
+export interface Stay {
+  readonly token: number;
+  readonly from: number;
+  to: number | null;
+}
+
+/** Speaks as a builder and its gate do, as far as a load balancer can tell; serves until its client leaves. */
+export class StandIn {
+  readonly ordinal: number;
+  readonly address: string;
+  readonly stays: Stay[] = [];
+  #taken: net.Socket | null = null;
+  readonly #waiting: Array<{ readonly socket: net.Socket; readonly enter: () => void }> = [];
+  readonly #sockets = new Set<net.Socket>();
+  readonly #servers: net.Server[] = [];
+  #pair: ReturnType<typeof readPair> | null;
+
+  private constructor(address: string, ordinal: number, pair: KeyPair | null) {
+    this.address = address;
+    this.ordinal = ordinal;
+    this.#pair = pair === null ? null : readPair(pair);
+  }
+
+  static async start(address: string, ordinal: number, pair: KeyPair | null): Promise<StandIn> {
+    const standIn = new StandIn(address, ordinal, pair);
+    await standIn.#open();
+    return standIn;
+  }
+
+  async #open(): Promise<void> {
+    const builds = net.createServer((socket) => this.#arrive(socket));
+    const slot = http.createServer((request, response) => {
+      const own = this.#taken === null || this.#taken.remoteAddress === request.socket.remoteAddress;
+      response.writeHead(request.url === SLOT_PATH && own ? 200 : 503).end();
+    });
+    slot.on('connection', (socket) => this.#keep(socket));
+    this.#servers.push(builds, slot);
+    builds.listen(BUILDS_PORT, this.address);
+    slot.listen(SLOT_PORT, this.address);
+    await Promise.all([once(builds, 'listening'), once(slot, 'listening')]);
+  }
+
+  #keep(socket: net.Socket): void {
+    this.#sockets.add(socket);
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#sockets.delete(socket));
+  }
+
+  #arrive(socket: net.Socket): void {
+    this.#keep(socket);
+    const enter = (): void => {
+      this.#taken = socket;
+      socket.on('close', () => {
+        this.#taken = null;
+        this.#waiting.shift()?.enter();
+      });
+      this.#serve(socket);
+    };
+    if (this.#taken === null) {
+      enter();
+      return;
+    }
+    const timer = setTimeout(() => socket.destroy(), DOORSTEP_MS);
+    const visitor = {
+      socket,
+      enter: () => {
+        clearTimeout(timer);
+        enter();
+      },
+    };
+    this.#waiting.push(visitor);
+    socket.on('close', () => {
+      clearTimeout(timer);
+      const at = this.#waiting.indexOf(visitor);
+      if (at >= 0) this.#waiting.splice(at, 1);
+    });
+  }
+
+  #serve(raw: net.Socket): void {
+    const socket =
+      this.#pair === null
+        ? raw
+        : new tls.TLSSocket(raw, {
+            ...this.#pair,
+            isServer: true,
+            requestCert: true,
+            rejectUnauthorized: true,
+            ALPNProtocols: ['h2'],
+          });
+    socket.on('error', () => raw.destroy());
+    let received = Buffer.alloc(0);
+    let stay: Stay | undefined;
+    socket.on('data', (chunk: Buffer) => {
+      if (stay !== undefined) return;
+      received = Buffer.concat([received, chunk]);
+      // Its own SETTINGS, and the acknowledgement of the client's, which only a builder sends.
+      if (received.length < 33) return;
+      stay = {
+        token: received.length >= 39 ? received.readUInt32BE(35) : 0,
+        from: performance.now(),
+        to: null,
+      };
+      this.stays.push(stay);
+      socket.write(Buffer.concat([settingsFrame([]), Buffer.from([0, 0, 0, 4, 1, 0, 0, 0, 0])]));
+    });
+    raw.on('close', () => {
+      if (stay !== undefined) stay.to = performance.now();
+    });
+    socket.on('end', () => socket.end());
+  }
+
+  get busy(): boolean {
+    return this.stays.some(({ to }) => to === null);
+  }
+
+  /** Ends as a killed pod does; its name may still be known. */
+  async die(): Promise<void> {
+    const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)));
+    this.#servers.length = 0;
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+    await Promise.all(closed);
+  }
+
+  async revive(): Promise<void> {
+    await this.#open();
+  }
+
+  /** A new pod of the same ordinal, with the files as they are now. */
+  async replace(pair: KeyPair): Promise<void> {
+    await this.die();
+    this.#pair = readPair(pair);
+    await this.#open();
+  }
+}
+
+export interface RealBuilder {
+  readonly ordinal: number;
+  readonly address: string;
+  readonly daemon: Buildkitd;
+  readonly gate: ChildProcess;
+  /** Who is connected to the daemon at this moment, by the kernel's table; the gate's own checks come and go. */
+  peers(): readonly string[];
+  stop(): Promise<void>;
+}
+
+async function startRealBuilder(
+  folder: string,
+  address: string,
+  ordinal: number,
+  pair: KeyPair | null,
+): Promise<RealBuilder> {
+  const configuration = join(folder, `gate-${address}.cfg`);
+  const hour = 3_600_000;
+  await writeFile(
+    configuration,
+    renderGate({
+      builds: { address, port: BUILDS_PORT },
+      slot: { address, port: SLOT_PORT },
+      daemon: { address, port: DAEMON_PORT },
+      keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
+      clientMs: 48 * hour,
+      serverMs: 48 * hour,
+    }),
+  );
+  const daemon = await startBuildkitd({
+    root: join(folder, `buildkitd-${address}`),
+    address: `tcp://${address}:${DAEMON_PORT}`,
+    ...(pair === null ? {} : { tls: pair }),
+  });
+  const { HAPROXY: program = 'haproxy' } = process.env;
+  const gate = spawn(program, ['-db', '-f', configuration], { stdio: 'ignore' });
+  await untilListening(address, SLOT_PORT);
+  return {
+    ordinal,
+    address,
+    daemon,
+    gate,
+    peers: () => peersOf(address, DAEMON_PORT),
+    stop: async () => {
+      gate.kill('SIGKILL');
+      await daemon.stop();
+    },
+  };
+}
+
+async function untilListening(address: string, port: number): Promise<void> {
+  for (const deadline = Date.now() + READY_TIMEOUT_MS; Date.now() < deadline; await sleep(20)) {
+    const socket = net.connect(port, address);
+    const opened = await Promise.race([
+      once(socket, 'connect').then(() => true),
+      once(socket, 'error').then(() => false),
+    ]).catch(() => false);
+    socket.destroy();
+    if (opened) return;
+  }
+  throw new Error(`nobody listens at ${address}:${port}`);
+}
+
+/** The other ends of connections that a daemon at this address has accepted and not closed (proc_pid_net(5), state 01). */
+function peersOf(address: string, port: number): readonly string[] {
+  const octets = address.split('.').map((part) => Number(part).toString(16).padStart(2, '0'));
+  const daemon = `${octets.toReversed().join('')}:${port.toString(16).padStart(4, '0')}`.toUpperCase();
+  return readFileSync('/proc/net/tcp', 'utf8')
+    .split('\n')
+    .map((row) => row.trim().split(/\s+/))
+    .filter(([, local, , state]) => local === daemon && state === '01')
+    .map(([, , remote = '']) => remote);
+}
+
+export type BuildState = 'waiting' | 'building' | 'lost' | 'left';
+
+/** A client that keeps its place: it dials again, at its own place, until it has a builder. */
+export class Build {
+  readonly name: string;
+  readonly token: number;
+  state: BuildState = 'waiting';
+  /** When the builder was its own, by performance.now(). */
+  grantedAt: number | null = null;
+  dials = 0;
+  readonly granted: Promise<void>;
+  readonly #host: () => string;
+  readonly #door: Door;
+  #socket: net.Socket | null = null;
+  #failures = 0;
+  #resolveGranted: () => void = () => {};
+
+  constructor(name: string, host: () => string, door: Door, token: number) {
+    this.name = name;
+    this.token = token;
+    this.#host = host;
+    this.#door = door;
+    this.granted = new Promise((resolve) => {
+      this.#resolveGranted = resolve;
+    });
+    this.#dial();
+  }
+
+  /** Whether the load balancer has it: waiting or building. */
+  get connected(): boolean {
+    return this.#socket !== null && !this.#socket.destroyed && !this.#socket.connecting;
+  }
+
+  /** The connection, once the builder is its own; taken over by the caller. */
+  get socket(): net.Socket | null {
+    return this.state === 'building' ? this.#socket : null;
+  }
+
+  /** As after a short loss of the network: dials again, at its own place. */
+  redial(): void {
+    this.#socket?.destroy();
+  }
+
+  leave(): void {
+    this.state = 'left';
+    this.#socket?.destroy();
+  }
+
+  #dial(): void {
+    if (this.state !== 'waiting') return;
+    this.dials += 1;
+    const { port, pair, serverName } = this.#door;
+    const socket =
+      pair === null
+        ? net.connect(port, this.#host())
+        : tls.connect({
+            ...{ host: this.#host(), port, servername: serverName, ALPNProtocols: ['h2'] },
+            ...{ ca: readFileSync(pair.caPath), cert: readFileSync(pair.certificatePath) },
+            key: readFileSync(pair.keyPath),
+          });
+    this.#socket = socket;
+    let received: Buffer = Buffer.alloc(0);
+    socket.on('error', () => socket.destroy());
+    socket.once(pair === null ? 'connect' : 'secureConnect', () => {
+      this.#failures = 0;
+      socket.write(openingBytes(this.token));
+    });
+    const read = (chunk: Buffer): void => {
+      received = Buffer.concat([received, chunk]);
+      if (readGreeting(received).kind !== 'granted') return;
+      socket.off('data', read);
+      this.state = 'building';
+      this.grantedAt = performance.now();
+      this.#resolveGranted();
+      socket.resume();
+    };
+    socket.on('data', read);
+    socket.on('close', () => {
+      if (this.state === 'building') this.state = 'lost';
+      this.#failures += 1;
+      const timer = setTimeout(() => this.#dial(), delayMs(DIAL_BACKOFF, this.#failures, Math.random()));
+      timer.unref();
+    });
+  }
+}
+
+/** Moments of joining so far apart that no two have the same place, the last one just past. */
+export function joinTimes(count: number): readonly number[] {
+  const now = Date.now();
+  return Array.from({ length: count }, (_, index) => now - (count - index) * 2 * PLACE_TICK_MS);
+}
+
+/** Names of those who have had a builder, in the order of getting it. */
+export function servedOrder(builds: readonly Build[]): readonly string[] {
+  return builds
+    .filter(({ grantedAt }) => grantedAt !== null)
+    .toSorted((one, other) => (one.grantedAt ?? 0) - (other.grantedAt ?? 0))
+    .map(({ name }) => name);
+}
+
+/** The most builds that were on one builder at the same time. */
+export function mostAtOnce({ stays }: StandIn): number {
+  return Math.max(
+    0,
+    ...stays.map(
+      ({ from }) =>
+        stays.filter((other) => other.from <= from && (other.to ?? Number.POSITIVE_INFINITY) > from).length,
+    ),
+  );
+}

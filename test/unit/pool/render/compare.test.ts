@@ -1,0 +1,138 @@
+import { describe, expect, test } from 'vitest';
+import { compareObjects, gravest } from '../../../../src/pool/render/compare.ts';
+import { describeChanges } from '../../../../src/pool/run-command.ts';
+import { composeText, exampleNamed, pick } from '../../../support/examples.ts';
+
+const BASE = `version: 1
+cluster:
+  karpenter: {discovery: ci, role: nodes}
+pools:
+  default:
+    builds: {longest: 2h}
+    cache: {path: /mnt/k8s-disks/0/pool}
+    architectures:
+      amd64: {min: 1, max: 8, nodes: {instance-types: [m6id.8xlarge, m5d.8xlarge]}}
+`;
+
+function change(from: string, to: string): readonly ReturnType<typeof composeText>[] {
+  expect(BASE).toContain(from);
+  return [composeText(BASE), composeText(BASE.replace(from, to))];
+}
+
+describe('what may change at any time does not touch the load balancer or the builders', () => {
+  test.each([
+    ['max, up to the ceiling', 'max: 8', 'max: 16'],
+    ['min', 'min: 1', 'min: 4'],
+    ['min to zero', 'min: 1', 'min: 0'],
+    ['spare builders', 'min: 1,', 'min: 1, spare: 2,'],
+    ['fallback', 'min: 1,', 'min: 1, fallback: 6,'],
+    ['idle time', '    cache:', '    scale-down: {idle: 40m}\n    cache:'],
+    ['how many go at once', '    cache:', '    scale-down: {at-once: {builders: 3}}\n    cache:'],
+    ['the deadline of builds', '{longest: 2h}', '{longest: 2h, queue-timeout: 3h}'],
+    ['the expected cold start', '{longest: 2h}', '{longest: 2h, cold-start: 9m}'],
+    ['monitoring', '    cache:', '    monitoring: prometheus-operator\n    cache:'],
+    ['the port of the pool document', '    cache:', '    document: {port: 8181}\n    cache:'],
+    ['who may connect', '    cache:', '    exposure: {clients: {namespaces: [ci]}}\n    cache:'],
+  ])('%s', (_, from, to) => {
+    const [before = [], after = []] = change(from, to);
+    const changes = compareObjects(before, after);
+    expect(changes.length).toBeGreaterThan(0);
+    expect(changes.filter(({ effect }) => effect !== 'nothing')).toEqual([]);
+    for (const [kind, name, path] of [
+      ['ConfigMap', 'default-haproxy', 'data'],
+      ['Deployment', 'default-haproxy', 'spec'],
+      ['ConfigMap', 'default-amd64-builder', 'data'],
+      ['StatefulSet', 'default-amd64-builder', 'spec'],
+    ] as const) {
+      expect(JSON.stringify(pick(after, kind, name)[path])).toBe(
+        JSON.stringify(pick(before, kind, name)[path]),
+      );
+    }
+  });
+
+  test('max 8 to 16 changes the scaler and the pool document, and nothing else of the load balancer', () => {
+    const [before = [], after = []] = change('max: 8', 'max: 16');
+    const touched = new Set(compareObjects(before, after).map(({ object }) => object.split(' ')[0]));
+    expect(touched).toContain('ScaledObject');
+    expect(
+      [...touched].every((kind) =>
+        ['ScaledObject', 'ConfigMap', 'Deployment', 'NodePool'].includes(kind ?? ''),
+      ),
+    ).toBe(true);
+  });
+});
+
+describe('incident 7: what must replace something says so beforehand', () => {
+  test.each([
+    ['max beyond the ceiling', 'max: 8', 'max: 200', 'balancer'],
+    ['the metrics port', '    cache:', '    balancer: {metrics-port: 9000}\n    cache:', 'balancer'],
+    ['the outer port', '    cache:', '    exposure: {early-settings: 1300}\n    cache:', 'balancer'],
+    ['the image of HAProxy', '    cache:', '    images: {haproxy: "haproxy:3.4.1"}\n    cache:', 'balancer'],
+    [
+      'the image of BuildKit',
+      '    cache:',
+      '    images: {buildkit: "moby/buildkit:v0.33.0"}\n    cache:',
+      'builders',
+    ],
+    ['the longest build', '{longest: 2h}', '{longest: 4h}', 'balancer'],
+    ['the size of a builder', 'min: 1,', 'min: 1, builder: {memory: 16Gi},', 'builders'],
+    ['a folder for the cache', '/mnt/k8s-disks/0/pool', '/mnt/k8s-disks/0/other', 'builders'],
+    ['a volume for the cache', '{path: /mnt/k8s-disks/0/pool}', '{kind: volume}', 'immutable'],
+    ['the AMI', 'role: nodes', 'role: nodes, ami: al2023@v20260901', 'nodes'],
+    ['one more instance type', 'm5d.8xlarge]', 'm5d.8xlarge, m5ad.8xlarge]', 'nothing'],
+    ['the working hours', 'role: nodes', 'role: nodes, working-hours: {lasts: 10h}', 'nothing'],
+    ['an architecture less', 'amd64:', 'arm64: {}\n      amd64:', 'balancer'],
+  ])('%s', (_, from, to, effect) => {
+    const [before = [], after = []] = change(from, to);
+    expect(gravest(compareObjects(before, after))).toBe(effect);
+  });
+
+  test('what goes away is told by what goes with it', () => {
+    const objects = composeText(exampleNamed('eks-karpenter').poolYaml);
+    const without = (kind: string, name: string) =>
+      objects.filter((object) => !(object.kind === kind && object.metadata?.name === name));
+    const effectOf = (kind: string, name: string) => gravest(compareObjects(objects, without(kind, name)));
+    expect(effectOf('StatefulSet', 'default-arm64-builder')).toBe('builders');
+    expect(effectOf('Service', 'default-amd64')).toBe('balancer');
+    expect(effectOf('ScaledObject', 'default-arm64')).toBe('nothing');
+    expect(gravest(compareObjects(objects, objects))).toBe('nothing');
+  });
+
+  test('fields that Kubernetes never changes', () => {
+    const objects = composeText(BASE);
+    const damaged = (kind: string, edit: (spec: Record<string, unknown>) => void) =>
+      objects.map((object) => {
+        if (object.kind !== kind) return object;
+        const copy = JSON.parse(JSON.stringify(object));
+        edit(copy.spec);
+        return copy;
+      });
+    const effects = (kind: string, edit: (spec: Record<string, unknown>) => void) =>
+      gravest(compareObjects(objects, damaged(kind, edit)));
+    expect(effects('StatefulSet', (spec) => Object.assign(spec, { serviceName: 'x' }))).toBe('immutable');
+    expect(effects('StatefulSet', (spec) => Object.assign(spec, { podManagementPolicy: 'x' }))).toBe(
+      'immutable',
+    );
+    expect(effects('StatefulSet', (spec) => Object.assign(spec, { replicas: 3 }))).toBe('nothing');
+    expect(effects('Deployment', (spec) => Object.assign(spec, { selector: {} }))).toBe('immutable');
+    expect(
+      effects('Service', (spec) =>
+        Object.assign(spec, { clusterIP: spec['clusterIP'] === 'None' ? '' : 'None' }),
+      ),
+    ).toBe('immutable');
+  });
+
+  test('for people: one line a change, the gravest first, and what it comes to', () => {
+    const [before = [], after = []] = change('max: 8', 'max: 16');
+    const text = describeChanges(compareObjects(before, after));
+    expect(text).toContain(
+      'nothing    ScaledObject default/default-amd64  spec.maxReplicaCount: 8 → 16 (taken over in place)',
+    );
+    expect(text.endsWith('\n\nNo build and no builder notices.')).toBe(true);
+    expect(describeChanges([])).toBe('Nothing differs.');
+    const [old = [], current = []] = change('{path: /mnt/k8s-disks/0/pool}', '{kind: volume}');
+    const lines = describeChanges(compareObjects(old, current)).split('\n');
+    expect(lines[0]).toMatch(/^immutable {2}StatefulSet default\/default-amd64-builder {2}spec\./);
+    expect(lines.at(-1)).toMatch(/^Builders have to be replaced/);
+  });
+});
