@@ -7,8 +7,9 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runAction } from '../src/burst/action-child.ts';
 import { prepareWorkspace } from '../src/burst/workspace.ts';
+import { hostArchitecture } from '../src/local/architecture.ts';
 import { readArguments } from '../src/local/arguments.ts';
-import { hostArchitecture, waitForStopSignal } from '../src/local/command.ts';
+import { waitForStopSignal } from '../src/local/command.ts';
 import { ensurePrograms } from '../src/local/programs.ts';
 import type { Report } from '../src/report/report.ts';
 
