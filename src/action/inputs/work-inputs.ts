@@ -50,8 +50,10 @@ export function readWork(source: InputSource, problems: Problems): Work | undefi
   const script = source.read('run');
   const given = BUILD_INPUTS.filter((name) => source.read(name) !== '');
   if (script !== '') {
-    if (given.length > 0) {
-      const names = given.map((name) => `\`${name}\``).join(', ');
+    // Platforms say which builders a script needs, too.
+    const others = given.filter((name) => name !== 'platforms');
+    if (others.length > 0) {
+      const names = others.map((name) => `\`${name}\``).join(', ');
       return problems.addPlain(
         `\`run\` is given together with ${names}: a step either runs a script or builds; use two steps`,
       );
