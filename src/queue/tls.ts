@@ -4,7 +4,7 @@
  */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { isIP, type Socket } from 'node:net';
-import { type ConnectionOptions, checkServerIdentity, connect, type TLSSocket } from 'node:tls';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { LineFailure } from './failure.ts';
 
 /** What a connection to a pool with TLS needs. PEM contents, never paths. */
@@ -106,6 +106,8 @@ function day(date: Date): string {
 
 /** Starts TLS on a connection that stands. What fails shows as an `error` of the socket it gives; see `tlsFailure`. */
 export function startTls(socket: Socket, host: string, material: TlsMaterial): TLSSocket {
+  // Loaded here, because builds without TLS would pay for it with some ms of their start.
+  const { checkServerIdentity, connect } = process.getBuiltinModule('node:tls');
   const name = material.serverName ?? host;
   const options: ConnectionOptions = {
     socket,
