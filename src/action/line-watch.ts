@@ -3,6 +3,9 @@ import type { Plan } from '../build/plan.ts';
 import { describeLine, LinePosition } from '../pool-document/line-view.ts';
 import { loadPoolClient } from '../pool-document/load-client.ts';
 
+/** Signs of life that are due every 15 s come a little early or late. */
+const SLACK_MS = 500;
+
 /** Looks at the lines of a plan for people who wait in them; undefined where the pool does not show them. */
 export function watchLines(
   plan: Plan,
@@ -11,9 +14,12 @@ export function watchLines(
   const { metrics } = plan;
   if (metrics === undefined) return undefined;
   const positions = new Map<Arch, LinePosition>();
+  const lookedAtMs = new Map<Arch, number>();
   return async (arch) => {
     const node = plan.nodes.find((planned) => planned.arch === arch);
-    if (node?.proxies === undefined) return undefined;
+    const sinceMs = Date.now() - (lookedAtMs.get(arch) ?? 0);
+    if (node?.proxies === undefined || sinceMs < metrics.interval_s * 1000 - SLACK_MS) return undefined;
+    lookedAtMs.set(arch, Date.now());
     const position = positions.get(arch) ?? new LinePosition();
     positions.set(arch, position);
     try {

@@ -6,8 +6,8 @@ export interface MetricSample {
   readonly value: number;
 }
 
-const LINE = /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?[ \t]+(\S+)(?:[ \t]+-?\d+)?[ \t]*$/;
-const LABEL = /\s*([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\.)*)"\s*(?:,|$)/y;
+const LINE = /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?[ \t]+(\S+)(?:[ \t]+-?\d+)?[ \t]*$/s;
+const LABEL = /\s*([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\.)*)"\s*(?:,|$)/sy;
 
 /** The samples of a page. Comments are passed over, and so is every line that can't be read. */
 export function parseMetrics(page: string): readonly MetricSample[] {
@@ -31,7 +31,7 @@ function parseLabels(list: string): ReadonlyMap<string, string> | undefined {
     if (name === undefined || value === undefined) return undefined;
     labels.set(
       name,
-      value.replace(/\\(.)/g, (_, character: string) => (character === 'n' ? '\n' : character)),
+      value.replace(/\\(.)/gs, (_, character: string) => (character === 'n' ? '\n' : character)),
     );
   }
   return labels;

@@ -3,7 +3,8 @@
  * say that they are: what they build here only copies files.
  */
 import { randomUUID } from 'node:crypto';
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Architecture, hostArchitecture } from '../../src/local/architecture.ts';
 import type { LocalLine } from '../../src/local/pool.ts';
@@ -239,6 +240,29 @@ describe('once both are ours', () => {
     expect(action.report.outcome).toBe('failed');
     expect(action.log).toContain('exit code: 7');
     expect(action.outputs['attempts']).toBe('1');
+  });
+});
+
+describe('a script that needs both', () => {
+  const build = (id: number) => `"$BUILDX" build --platform ${BOTH} --build-arg ID=${id} "$CONTEXT"`;
+
+  test('has both from the beginning, over one connection each, and outlives one that is lost between two builds', async () => {
+    const before = [await total('amd64'), await total('arm64')];
+    const folder = context('true');
+    const script = [build(1), 'touch "$OUT"', 'while [ -e "$OUT" ]; do sleep 0.1; done', build(2)].join('\n');
+    const out = join(folder, 'pause');
+    const action = start({ run: script, platforms: BOTH }, { CONTEXT: folder, OUT: out });
+    await eventually('first build done', () => existsSync(out));
+    expect([await total('amd64'), await total('arm64')]).toEqual(before.map((count) => count + 1));
+    lineOf('amd64').killBuilder(0, 'SIGKILL');
+    await action.says('the builder was lost');
+    rmSync(out);
+    expect((await action.ended).code, action.log).toBe(0);
+    expect(action.report.outcome).toBe('succeeded');
+    expect(action.report.nodes.map(({ arch }) => arch)).toEqual(['amd64', 'arm64']);
+    // arm64 was given back and taken again after amd64, as the order wants it.
+    const taken = action.report.attempts.filter(({ reason }) => reason.includes('builder granted'));
+    expect(taken.map(({ reason }) => reason.split(':')[0])).toEqual(['amd64', 'arm64', 'amd64', 'arm64']);
   });
 });
 

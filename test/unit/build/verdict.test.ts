@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { type AttemptEnd, judge } from '../../../src/build/verdict.ts';
+import { type AttemptEnd, combineSolves, judge } from '../../../src/build/verdict.ts';
 
 const SOLVES = ['none', 'sent', 'answered-ok', 'answered-error'] as const;
 
@@ -44,4 +44,20 @@ describe('the table in docs/outcomes.md is what the code does', () => {
 
 test('a child that a signal ended is no success', () => {
   expect(judge({ exitCode: null, lost: false, goaway: false, solve: 'answered-ok' })).toBe('failed');
+});
+
+test('what several builders were asked and have answered makes one state of the build', () => {
+  expect(combineSolves([])).toBe('none');
+  for (const first of SOLVES) {
+    expect(combineSolves([first])).toBe(first);
+    for (const second of SOLVES) {
+      const both = combineSolves([first, second]);
+      expect(both).toBe(combineSolves([second, first]));
+      const either = [first, second];
+      // Begun on one is begun; answered is what all have answered, unless one has found a fault.
+      if (either.includes('answered-error')) expect(both).toBe('answered-error');
+      else if (either.includes('sent')) expect(both).toBe('sent');
+      else expect(both === 'none').toBe(either.every((state) => state === 'none'));
+    }
+  }
 });
