@@ -488,7 +488,7 @@ test('bad input: one message, all problems, nothing opened', async () => {
     'queue-timeout': '-1h',
     context: 'missing',
     push: 'true',
-    load: 'true',
+    load: 'maybe',
   });
   expect((await action.ended).code).toBe(1);
   expect(action.log.match(/::error::/g)).toHaveLength(1);
