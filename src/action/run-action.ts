@@ -29,7 +29,8 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
     runnerArch: env['RUNNER_ARCH'] ?? process.arch,
     workspace: process.cwd(),
   });
-  for (const value of secretValues(plan.work)) core.setSecret(value);
+  // Anywhere else the command that hides a value would show it.
+  if (env['GITHUB_ACTIONS'] === 'true') for (const value of secretValues(plan.work)) core.setSecret(value);
   for (const warning of plan.warnings) core.warning(warning);
 
   const folder = await makeRunFolder(env);
