@@ -27,10 +27,12 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
     workspace: process.cwd(),
     env,
   });
-  for (const value of secretValues(draft.work)) core.setSecret(value);
+  // Anywhere else the command that hides a value would show it.
+  if (env['GITHUB_ACTIONS'] === 'true') {
+    for (const value of secretValues(draft.work)) core.setSecret(value);
+    if (draft.tls?.key !== undefined) core.setSecret(draft.tls.key);
+  }
   for (const warning of draft.warnings) core.warning(warning);
-  // Anywhere else the command that hides the key would show it.
-  if (env['GITHUB_ACTIONS'] === 'true' && draft.tls?.key !== undefined) core.setSecret(draft.tls.key);
   const plan = await settle(draft, signal, (message) => core.warning(message)).catch((error: unknown) => {
     if (!signal.aborted) throw error;
   });

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { makeContext, RunningAction } from '../support/action.ts';
+import { BuildxAtWill } from '../support/buildx-at-will.ts';
 import { startEngine } from '../support/engine.ts';
 import { startGitServer } from '../support/git-server.ts';
 import { jobEnv } from '../support/job-env.ts';
@@ -212,6 +213,26 @@ describe('bake files of a repository', () => {
     await action.ended;
     expect(action.report.attempts.filter(({ phase }) => phase === 'building')).toHaveLength(2);
   });
+});
+
+test('the oldest buildx that is accepted bakes, files of this machine and of a repository; what it lacks is said', async () => {
+  const old = new BuildxAtWill({ real: process.env['BUILDX_OLDEST'] ?? '' });
+  cleanups.push(() => old.remove());
+  const source = makeFolder(GREETS, { 'docker-bake.hcl': bakeFile(registry.host) });
+  const before = await connections();
+  await bake({ source, targets: 'app', push: 'true' }, old.env);
+  expect(await provenanceOf('bake/app')).toContain(RUN_URL);
+  await using git = await startGitServer(makeFolder(GREETS, { 'docker-bake.hcl': bakeFile(registry.host) }));
+  await bake(
+    { targets: 'app', push: 'true' },
+    { ...jobEnv(folder, { serverUrl: git.url, sha: git.sha }), ...old.env },
+  );
+  expect(await provenanceOf('bake/app')).toContain(git.sha);
+  expect(await connections()).toBe(before + 2);
+
+  const action = start({ source, targets: 'app', vars: 'GREETING=you' }, old.env);
+  expect((await action.ended).code).toBe(1);
+  expect(action.log).toContain('it needs buildx 0.31 or newer for `vars`, and this is 0.16.0');
 });
 
 test('a report of a bake is as one of a build', async () => {

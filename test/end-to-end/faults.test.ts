@@ -488,10 +488,11 @@ test('bad input: one message, all problems, nothing opened', async () => {
     'queue-timeout': '-1h',
     context: 'missing',
     push: 'true',
+    load: 'maybe',
   });
   expect((await action.ended).code).toBe(1);
   expect(action.log.match(/::error::/g)).toHaveLength(1);
-  for (const name of ['endpoint', 'queue-timeout', 'context', 'push'])
+  for (const name of ['endpoint', 'queue-timeout', 'context', 'push', 'load'])
     expect(action.log).toContain(`\`${name}\``);
   expect((await pool.readCounters())?.totalSessions).toBe(before);
   expect(readdirSync(action.temp).toSorted()).toEqual(['bin', 'output', 'state', 'summary']);

@@ -73,6 +73,7 @@ async function start(seconds: number, code: number) {
         ...jobEnv(folder, { serverUrl: git.url, sha: git.sha }),
         HOME: home,
         TMPDIR: temp,
+        GITHUB_ACTIONS: 'true',
         // The most that anything ever logs.
         RUNNER_DEBUG: '1',
         BUILDX_EXPERIMENTAL: '1',

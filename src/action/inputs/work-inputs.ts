@@ -47,7 +47,8 @@ const ACCOMPANYING_INPUTS = {
     default: '${{ github.token }}',
   },
   platforms: {
-    description: 'Platforms to build for, separated by commas or lines',
+    description:
+      'Platforms to build for, separated by commas or lines; for a bake or a script, those whose builders it needs',
   },
 } as const satisfies InputTable;
 

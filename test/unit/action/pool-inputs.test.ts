@@ -88,7 +88,7 @@ describe('other names of inputs', () => {
   test('stand for what they stand for', () => {
     expect(draft({ 'buildkit-address': 'host:99', run: '', command: 'make' })).toMatchObject({
       pool: { endpoint: { text: 'tcp://host:99', from: 'endpoint' } },
-      work: { kind: 'run', script: 'make' },
+      work: { kind: 'run', script: 'make', platforms: [] },
     });
     expect(draft({ 'buildkit-address': endpoint, run: '', context: '.', image: 'a:1' }).work).toMatchObject({
       tags: ['a:1'],
