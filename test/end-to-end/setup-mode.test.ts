@@ -3,11 +3,21 @@
  * docker/setup-buildx-action 4, docker/build-push-action 7 and docker/bake-action 7 call it (their sources, 2026).
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { identify, isAlive } from '../../src/process-identity.ts';
+import { endGateway, startGateway } from '../../src/setup/gateway-process.ts';
 import { dockerfileRunning, makeContext } from '../support/action.ts';
 import { FakeRunner, Job } from '../support/job.ts';
 import {
@@ -400,4 +410,65 @@ test('what the runner gives to the step does not reach the gateway, and nobody e
   for (const [path, text] of Object.entries(job.files())) expect(text, path).not.toContain(secret);
   await job.post();
   for (const [path, text] of Object.entries(job.files())) expect(text, path).not.toContain(secret);
+});
+
+test.each(['SIGTERM', 'SIGKILL'] as const)(
+  'keys go to the gateway by a pipe and nowhere else (%s)',
+  async (signal) => {
+    const key = `-----BEGIN PRIVATE KEY-----\n${randomBytes(24).toString('base64')}`;
+    const run = mkdtempSync(join(tmpdir(), 'bkpool-'));
+    cleanups.push(() => rmSync(run, { recursive: true, force: true }));
+    const endpoint = { host: '127.0.0.1', port: 9, url: 'tcp://127.0.0.1:9' };
+    const gateway = await startGateway(
+      resolve('dist/gateway.js'),
+      {
+        nodes: [{ arch: 'amd64', endpoint, platforms: [], tls: { key, ca: key, cert: key } }],
+        folder: run,
+        hold: 'step',
+        lingerMs: 0,
+        queueTimeoutMs: 1_000,
+        assumedVersion: 'v0.32.2',
+        reportPath: join(run, 'report.json'),
+        runner: undefined,
+        registration: undefined,
+        builder: 'keys',
+      },
+      { ...process.env, INPUT_KEY: key, BUILDER_NODE_0_AUTH_TLS_KEY: key },
+    );
+    const { pid } = gateway.identity;
+    cleanups.push(() => {
+      if (isAlive(gateway.identity)) process.kill(pid, 'SIGKILL');
+    });
+    const [address = ''] = await gateway.addresses;
+    expect(statSync(join(address.slice('unix://'.length), '..')).mode & 0o777).toBe(0o700);
+    const secret = key.split('\n')[1] ?? '';
+    const places = () => [
+      ...['environ', 'cmdline'].flatMap((name) => {
+        try {
+          return [readFileSync(`/proc/${pid}/${name}`, 'latin1')];
+        } catch {
+          return [];
+        }
+      }),
+      ...readdirSync(run, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => readFileSync(join(entry.parentPath, entry.name), 'latin1')),
+    ];
+    // Where it would show: environment, arguments, log, report.
+    expect(places()).toHaveLength(4);
+    expect(places().filter((text) => text.includes(secret))).toEqual([]);
+    if (signal === 'SIGTERM') await endGateway(gateway.identity);
+    else process.kill(pid, signal);
+    await eventually('it has ended', () => !isAlive(gateway.identity));
+    expect(places().filter((text) => text.includes(secret))).toEqual([]);
+  },
+);
+
+test('a gateway that can’t start says why, and leaves nothing', async () => {
+  const job = new Job({ endpoint: pool.endpoint }, { env: { BUILDX_CONFIG: '/dev/null/buildx' } });
+  cleanups.push(() => job.remove());
+  expect((await job.action.ended).code).toBe(1);
+  expect(job.action.log).toContain('::error::`docker buildx create` made no builder');
+  expect(existsSync(job.folder)).toBe(false);
+  expect(isAlive(job.state.gateway ?? { pid: 1, startedAt: '' })).toBe(false);
 });

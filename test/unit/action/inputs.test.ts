@@ -99,7 +99,6 @@ describe('bad input', () => {
 
   test.each<[string, Given, string]>([
     ['no endpoint', { context: '.' }, '`endpoint` is not given'],
-    ['nothing to do', { endpoint }, 'neither `context` nor `run`'],
     ['no context', { endpoint, tags: 'a' }, '`context` is not given'],
     ['two things to do', { endpoint, run: 'x', context: '.' }, '`run` is given together with `context`'],
     [
