@@ -72,13 +72,11 @@ export async function setUp(
       env,
     );
     world.onState({ ...state, gateway: gateway.identity });
-    const addresses = await gateway.addresses;
-    signal.throwIfAborted();
+    const addresses = await orAborted(gateway.addresses, signal);
     const registered = nodes.map((node, index) => ({
       name: `${name}${index}`,
       address: addresses[index] ?? '',
-      // One node is for whatever its builder says; several are told apart by what they are for.
-      platforms: nodes.length > 1 || node.platforms.length > 0 ? node.platforms : [],
+      platforms: node.platforms,
     }));
     await register(registration, registered, env, signal);
     return { name, nodes: registered };
@@ -86,5 +84,17 @@ export async function setUp(
     if (gateway !== undefined) await endGateway(gateway.identity);
     await unregister(registration, env).catch(() => {});
     throw error;
+  }
+}
+
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }

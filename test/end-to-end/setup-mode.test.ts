@@ -4,6 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import {
+  copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -16,6 +18,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { ConnectionRecord } from '../../src/local/connection-record.ts';
 import { identify, isAlive } from '../../src/process-identity.ts';
 import { endGateway, startGateway } from '../../src/setup/gateway-process.ts';
 import { dockerfileRunning, makeContext } from '../support/action.ts';
@@ -26,6 +29,7 @@ import {
   openLocalPool,
   sessionsOf,
   startBuildctl,
+  startPlain,
 } from '../support/local-pool.ts';
 import { bakeTargets, buildAndPush, exportRecord } from '../support/peers.ts';
 
@@ -116,7 +120,9 @@ describe('the builder that a set-up step leaves', () => {
 
     const job = await setUp({ hold: 'step' });
     const blocker = await occupy(8);
-    const before = await totalSessions();
+    const records: ConnectionRecord[] = [];
+    const record = (connection: ConnectionRecord) => records.push(connection);
+    pool.events.on('record', record);
     const from = Date.now();
     const built = await buildAndPush(job, dockerfile);
     expect((await blocker.ended).code).toBe(0);
@@ -128,9 +134,12 @@ describe('the builder that a set-up step leaves', () => {
     expect(baked).toHaveLength(2);
     // The records are with the builder, which is still ours.
     expect((await exportRecord(job, built.ref)).code).toBe(0);
-    expect(await totalSessions()).toBe(before + 1);
     const { log } = await job.post();
     expect(log).toContain('builds: 3 succeeded');
+    await eventually('both are logged', () => records.length >= 2);
+    pool.events.off('record', record);
+    // The load balancer's own log: the blocker's, which has no place token, and the job's.
+    expect(records.map(({ place }) => Number.isInteger(place))).toEqual([false, true]);
     expect(job.report).toMatchObject({ over: true, builds: { succeeded: 3, failed: 0, lost: 0 } });
     expect(job.report.lines[0]?.waits).toHaveLength(1);
     expect(job.report.queue_ms).toBeGreaterThan(3_000);
@@ -181,6 +190,31 @@ describe('the builder that a set-up step leaves', () => {
     expect(await totalSessions()).toBe(before + 1);
     await job.post();
   });
+});
+
+test('a container that shares the runner’s temporary folder builds through the same socket', async () => {
+  const job = await setUp();
+  const { temp } = job.action;
+  const root = mkdtempSync(join(tmpdir(), 'root-'));
+  cleanups.push(() => rmSync(root, { recursive: true, force: true }));
+  // Nothing but that folder, at its own path, and buildx itself.
+  mkdirSync(join(root, temp), { recursive: true });
+  copyFileSync(process.env['BUILDX'] ?? '', join(root, 'buildx'));
+  const config = join(temp, 'config');
+  cpSync(job.buildxFolder, join(config, 'buildx'), { recursive: true });
+  const files = join(temp, 'files');
+  cpSync(context('echo from-a-container'), files, { recursive: true });
+  const inside = `mount --bind "${temp}" "${root}${temp}" && exec chroot "${root}" /buildx build --progress=plain ${fresh()} "${files}"`;
+  const step = startPlain('unshare', ['--mount', '--pid', '--fork', 'sh', '-c', inside], {
+    DOCKER_CONFIG: config,
+    HOME: temp,
+    TMPDIR: temp,
+    BUILDX_BUILDER: job.variables['BUILDX_BUILDER'] ?? '',
+  });
+  const { code, log } = await step.ended;
+  expect(code, log).toBe(0);
+  expect(log).toContain('from-a-container');
+  await job.post();
 });
 
 describe('what goes wrong', () => {
