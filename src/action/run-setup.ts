@@ -6,6 +6,7 @@ import * as core from '@actions/core';
 import { findBuildx } from '../build/buildx.ts';
 import type { Plan } from '../build/plan.ts';
 import { giveBack } from '../setup/give-back.ts';
+import { findRunner } from '../setup/runner-process.ts';
 import { setUp } from '../setup/set-up.ts';
 import { describeBuilds, renderSetupSummary } from '../setup/setup-report.ts';
 import type { SetupState } from '../setup/setup-state.ts';
@@ -35,7 +36,7 @@ export async function runSetup(
       buildx,
       gatewayEntry: new URL('./gateway.js', import.meta.url).pathname,
       reportPath,
-      runnerPid: process.ppid,
+      runner: findRunner(process.ppid),
       signal,
       onState: (state) => core.saveState(STATE_SETUP, JSON.stringify(state)),
     });

@@ -123,6 +123,9 @@ class Line {
   #attachment: Attachment | undefined;
   readonly #timers = new Map<string, NodeJS.Timeout>();
   readonly #waits: Wait[] = [];
+  /** What came of the waits that are no longer listed. */
+  #earlier: { readonly queueMs: number; readonly builds: BuildTotals } = { queueMs: 0, builds: NO_BUILDS };
+  #saidFailure = '';
 
   constructor(node: PlannedNode, index: number, options: LinesOptions) {
     this.#node = node;
@@ -174,8 +177,8 @@ class Line {
     return {
       arch: this.#node.arch,
       endpoint: this.#node.endpoint.url,
-      queue_ms: waits.reduce((ms, wait) => ms + wait.queue_ms, 0),
-      builds: addBuilds(waits.map((wait) => wait.builds)),
+      queue_ms: waits.reduce((ms, wait) => ms + wait.queue_ms, this.#earlier.queueMs),
+      builds: addBuilds([this.#earlier.builds, ...waits.map((wait) => wait.builds)]),
       waits,
     };
   }
@@ -219,7 +222,8 @@ class Line {
   }
 
   #builds(): BuildTotals {
-    const builds = this.#gateway?.view.builds;
+    // The view of a builder that has been put back is that of another wait.
+    const builds = this.#phase === 'attached' ? this.#gateway?.view.builds : undefined;
     return builds === undefined
       ? NO_BUILDS
       : { succeeded: builds.succeeded, failed: builds.failed, lost: builds.open };
@@ -276,6 +280,9 @@ class Line {
           this.#log(wait.queued() ? `in line at ${endpoint.url}` : 'back in line, at the same place');
         } else if (step.kind === 'failed') {
           this.#joinedAtMs ??= step.atMs;
+          // The same refusal every few seconds for two hours says nothing new.
+          if (step.failure.message === this.#saidFailure) return;
+          this.#saidFailure = step.failure.message;
           this.#log(`${step.failure.message}; dialling again, the place in line is kept`);
         }
       },
@@ -382,7 +389,7 @@ class Line {
   /** Gives place or builder back, whichever there is. */
   #putBack(outcome: WaitReport['outcome'], reason: string): void {
     if (this.#phase === 'idle') return;
-    const builds = this.#phase === 'attached' ? this.#builds() : NO_BUILDS;
+    const builds = this.#builds();
     const waiting = this.#waiting;
     this.#waiting = undefined;
     this.#attachment = undefined;
@@ -404,7 +411,13 @@ class Line {
   #begin(): Wait {
     const wait = new Wait(Date.now());
     this.#waits.push(wait);
-    if (this.#waits.length > MAX_WAITS) this.#waits.shift();
+    if (this.#waits.length > MAX_WAITS) {
+      const { queue_ms: queueMs = 0, builds = NO_BUILDS } = this.#waits.shift()?.report(NO_BUILDS) ?? {};
+      this.#earlier = {
+        queueMs: this.#earlier.queueMs + queueMs,
+        builds: addBuilds([this.#earlier.builds, builds]),
+      };
+    }
     return wait;
   }
 

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Buildx } from '../build/buildx.ts';
 import type { PlannedNode } from '../build/plan.ts';
-import { identify } from '../process-identity.ts';
+import type { ProcessIdentity } from '../process-identity.ts';
 import { ASSUMED_BUILDKIT_VERSION } from './assumed-version.ts';
 import { planRegistration, type RegisteredNode, register, unregister } from './builder-registration.ts';
 import { endGateway, type GatewayProcess, startGateway } from './gateway-process.ts';
@@ -17,8 +17,8 @@ export interface SetupWorld {
   /** The bundle of the gateway process. */
   readonly gatewayEntry: string;
   readonly reportPath: string;
-  /** Process id of the runner: when that process ends, the job is over. */
-  readonly runnerPid: number;
+  /** When that process ends, the job is over; undefined where nobody can be watched. */
+  readonly runner: ProcessIdentity | undefined;
   /** Gives everything back. */
   readonly signal: AbortSignal;
   /** Told before anything is left that post would have to look for. */
@@ -64,8 +64,7 @@ export async function setUp(
         queueTimeoutMs,
         assumedVersion: ASSUMED_BUILDKIT_VERSION,
         reportPath,
-        // Started from outside of a container, it has no parent inside; then the container's end is its end.
-        runner: world.runnerPid > 1 ? identify(world.runnerPid) : undefined,
+        runner: world.runner,
         registration: work.cleanup ? registration : undefined,
         builder: name,
       },

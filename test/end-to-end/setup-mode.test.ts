@@ -395,7 +395,7 @@ describe('the end of the job', () => {
       writeFileSync(join(temp, name), '');
       return join(temp, name);
     };
-    const runner = new FakeRunner({
+    const runner = new FakeRunner(temp, {
       ...process.env,
       DOCKER_CONFIG: dockerConfig,
       PATH: `${join(process.env['BUILDX'] ?? '', '..')}:${process.env['PATH']}`,
