@@ -31,7 +31,7 @@ import {
   startBuildctl,
   startPlain,
 } from '../support/local-pool.ts';
-import { bakeTargets, buildAndPush, exportRecord } from '../support/peers.ts';
+import { bakeTargets, buildAndPush, exportRecord, removeBuildx, setUpBuildx } from '../support/peers.ts';
 
 type Pool = Awaited<ReturnType<typeof openLocalPool>>;
 
@@ -124,6 +124,8 @@ describe('the builder that a set-up step leaves', () => {
     const record = (connection: ConnectionRecord) => records.push(connection);
     pool.events.on('record', record);
     const from = Date.now();
+    const theirs = await setUpBuildx(job, 'theirs', job.action.outputs['endpoint'] ?? '');
+    expect(theirs).toMatch(/Status: +running\n/);
     const built = await buildAndPush(job, dockerfile);
     expect((await blocker.ended).code).toBe(0);
     expect(Date.now() - from).toBeGreaterThan(3_000);
@@ -134,6 +136,7 @@ describe('the builder that a set-up step leaves', () => {
     expect(baked).toHaveLength(2);
     // The records are with the builder, which is still ours.
     expect((await exportRecord(job, built.ref)).code).toBe(0);
+    await removeBuildx(job, 'theirs');
     const { log } = await job.post();
     expect(log).toContain('builds: 3 succeeded');
     await eventually('both are logged', () => records.length >= 2);

@@ -18,7 +18,7 @@ import {
   sessionsOf,
   startBuildctl,
 } from '../support/local-pool.ts';
-import { bakeTargets, buildAndPush, exportRecord } from '../support/peers.ts';
+import { bakeTargets, buildAndPush, exportRecord, removeBuildx, setUpBuildx } from '../support/peers.ts';
 
 const FULL_S = 75;
 const PAUSE_MS = 120_000;
@@ -39,10 +39,8 @@ test('unchanged steps, minutes apart, on a pool that is full for 75 s: one conne
 
   const job = await new Job(inputs).ready();
   try {
-    // As docker/setup-buildx-action looks at what it has made.
-    for (const args of [['inspect', '--bootstrap'], ['inspect']]) {
-      expect((await job.buildx(...args)).log).toContain('running');
-    }
+    const theirs = await setUpBuildx(job, 'theirs', job.action.outputs['endpoint'] ?? '');
+    expect(theirs).toMatch(/Status: +running\n/);
     await sleep(PAUSE_MS);
     const blocker = startBuildctl(
       pool.endpoint,
@@ -60,6 +58,7 @@ test('unchanged steps, minutes apart, on a pool that is full for 75 s: one conne
     await sleep(PAUSE_MS);
     const exported = await exportRecord(job, built.ref);
     expect(exported.code, exported.log).toBe(0);
+    await removeBuildx(job, 'theirs');
     await job.post();
     await eventually('both are logged', () => records.length >= 2);
     // The blocker's, which has no place token, and the job's.
