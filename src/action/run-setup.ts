@@ -30,7 +30,7 @@ export async function runSetup(
     `buildkit-pool-report-${randomBytes(6).toString('hex')}.json`,
   );
   try {
-    const builder = await setUp(work, plan.nodes, plan.queueTimeoutMs, {
+    const builder = await setUp(work, plan, {
       env,
       folder,
       buildx,

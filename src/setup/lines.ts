@@ -3,7 +3,7 @@ import type { PlannedNode } from '../build/plan.ts';
 import { type Attachment, type Gateway, openGateway } from '../gateway/gateway.ts';
 import type { PoolEnd } from '../gateway/pool-end.ts';
 import { GrpcStatus, PoolStandIn } from '../gateway/stand-in.ts';
-import { DIAL_BACKOFF, delayMs } from '../queue/backoff.ts';
+import { type Backoff, DIAL_BACKOFF, delayMs } from '../queue/backoff.ts';
 import { LineFailure } from '../queue/failure.ts';
 import { type Grant, type LineOptions, waitInLine } from '../queue/line.ts';
 import { type Hold, type LineAction, type LineState, nextAction } from './line-order.ts';
@@ -18,6 +18,9 @@ export interface LinesOptions {
   readonly lingerMs: number;
   /** How long a client waits, ms. */
   readonly queueTimeoutMs: number;
+  /** How long one attempt to connect may last, ms, and how to dial again; left out: as is usual. */
+  readonly connectTimeoutMs?: number | undefined;
+  readonly backoff?: Backoff | undefined;
   /** BuildKit's version as it is shown until a builder has told its own. */
   readonly assumedVersion: string;
   /** What a person may want to read afterwards. */
@@ -260,7 +263,7 @@ class Line {
 
   #join(): void {
     const { endpoint, tls } = this.#node;
-    const { queueTimeoutMs } = this.#options;
+    const { queueTimeoutMs, connectTimeoutMs, backoff } = this.#options;
     const waiting = new AbortController();
     this.#waiting = waiting;
     this.#phase = 'joining';
@@ -287,6 +290,8 @@ class Line {
         }
       },
       ...(tls === undefined ? {} : { tls }),
+      ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
+      ...(backoff === undefined ? {} : { backoff }),
     };
     waitInLine(options).then(
       (grant) => {
@@ -362,7 +367,7 @@ class Line {
       this.#deadlineAtMs = undefined;
     } else {
       this.#lostInARow += 1;
-      const delay = delayMs(DIAL_BACKOFF, this.#lostInARow, Math.random());
+      const delay = delayMs(this.#options.backoff ?? DIAL_BACKOFF, this.#lostInARow, Math.random());
       this.#notBeforeMs = Date.now() + delay;
       this.#after('backoff', delay + 1);
     }

@@ -1,11 +1,11 @@
 /** Main's part of set-up mode: starts the gateway process and makes a builder that leads to it. */
 import { randomBytes } from 'node:crypto';
 import type { Buildx } from '../build/buildx.ts';
-import type { PlannedNode } from '../build/plan.ts';
 import type { ProcessIdentity } from '../process-identity.ts';
 import { ASSUMED_BUILDKIT_VERSION } from './assumed-version.ts';
 import { planRegistration, type RegisteredNode, register, unregister } from './builder-registration.ts';
 import { endGateway, type GatewayProcess, startGateway } from './gateway-process.ts';
+import type { LinesOptions } from './lines.ts';
 import type { SetupState } from './setup-state.ts';
 import type { SetupWork } from './setup-work.ts';
 
@@ -25,6 +25,9 @@ export interface SetupWorld {
   readonly onState: (state: SetupState) => void;
 }
 
+/** Where to look for builders, and for how long; a part of every plan. */
+export type Search = Pick<LinesOptions, 'nodes' | 'queueTimeoutMs' | 'connectTimeoutMs' | 'backoff'>;
+
 /** The builder that later steps find. */
 export interface SetUpBuilder {
   readonly name: string;
@@ -32,12 +35,8 @@ export interface SetUpBuilder {
 }
 
 /** Rejects when it can't be done, with nothing left behind. No place in line is taken yet. */
-export async function setUp(
-  work: SetupWork,
-  nodes: readonly PlannedNode[],
-  queueTimeoutMs: number,
-  world: SetupWorld,
-): Promise<SetUpBuilder> {
+export async function setUp(work: SetupWork, search: Search, world: SetupWorld): Promise<SetUpBuilder> {
+  const { nodes, queueTimeoutMs, connectTimeoutMs, backoff } = search;
   const { env, folder, reportPath, signal } = world;
   const buildx = await world.buildx;
   await buildx.accept();
@@ -62,6 +61,8 @@ export async function setUp(
         hold: work.hold,
         lingerMs: work.lingerMs,
         queueTimeoutMs,
+        connectTimeoutMs,
+        backoff,
         assumedVersion: ASSUMED_BUILDKIT_VERSION,
         reportPath,
         runner: world.runner,
