@@ -25,12 +25,13 @@ let lines: Lines | undefined;
 
 try {
   lines = await Lines.open({ ...configuration, log, onChange });
+  // There from the first moment: a later step may upload it.
+  writeReport();
   greet({ kind: 'ready', addresses: lines.addresses });
 } catch (error) {
   greet({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
   process.exit(1);
 }
-writeReport();
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => void giveBack(`ended by ${signal}`).then(() => process.exit(0)));

@@ -6,6 +6,7 @@ import * as core from '@actions/core';
 import type { Buildx } from '../build/buildx.ts';
 import type { Plan } from '../build/plan.ts';
 import { giveBack } from '../setup/give-back.ts';
+import { findRunner } from '../setup/runner-process.ts';
 import { setUp } from '../setup/set-up.ts';
 import { describeBuilds, renderSetupSummary } from '../setup/setup-report.ts';
 import type { SetupState } from '../setup/setup-state.ts';
@@ -30,13 +31,13 @@ export async function runSetup(
   const reports = await mkdtemp(join(env['RUNNER_TEMP'] || tmpdir(), 'buildkit-pool-report-'));
   const reportPath = join(reports, 'report.json');
   try {
-    const builder = await setUp(work, plan.nodes, plan.queueTimeoutMs, {
+    const builder = await setUp(work, plan, {
       env,
       folder,
       buildx,
       gatewayEntry: new URL('./gateway.js', import.meta.url).pathname,
       reportPath,
-      runnerPid: process.ppid,
+      runner: findRunner(process.ppid),
       signal,
       onState: (state) => core.saveState(STATE_SETUP, JSON.stringify(state)),
     });

@@ -1,17 +1,9 @@
 /** What main hands to the gateway process, through a pipe: keys and all. */
-import type { PlannedNode } from '../build/plan.ts';
 import type { ProcessIdentity } from '../process-identity.ts';
 import type { Registration } from './builder-registration.ts';
-import type { Hold } from './line-order.ts';
+import type { LinesOptions } from './lines.ts';
 
-export interface GatewayConfiguration {
-  readonly nodes: readonly PlannedNode[];
-  /** Private, 0700: the sockets go there. */
-  readonly folder: string;
-  readonly hold: Hold;
-  readonly lingerMs: number;
-  readonly queueTimeoutMs: number;
-  readonly assumedVersion: string;
+export interface GatewayConfiguration extends Omit<LinesOptions, 'log' | 'onChange'> {
   readonly reportPath: string;
   /** Who ends the job when it goes away; undefined where nobody can be watched (a container's outside). */
   readonly runner: ProcessIdentity | undefined;

@@ -3,7 +3,7 @@ import type { PlannedNode } from '../build/plan.ts';
 import { type Attachment, type Gateway, openGateway } from '../gateway/gateway.ts';
 import type { PoolEnd } from '../gateway/pool-end.ts';
 import { GrpcStatus, PoolStandIn } from '../gateway/stand-in.ts';
-import { DIAL_BACKOFF, delayMs } from '../queue/backoff.ts';
+import { type Backoff, DIAL_BACKOFF, delayMs } from '../queue/backoff.ts';
 import { LineFailure } from '../queue/failure.ts';
 import { type Grant, type LineOptions, waitInLine } from '../queue/line.ts';
 import { type Hold, type LineAction, type LineState, nextAction } from './line-order.ts';
@@ -18,6 +18,9 @@ export interface LinesOptions {
   readonly lingerMs: number;
   /** How long a client waits, ms. */
   readonly queueTimeoutMs: number;
+  /** How long one attempt to connect may last, ms, and how to dial again; left out: as is usual. */
+  readonly connectTimeoutMs?: number | undefined;
+  readonly backoff?: Backoff | undefined;
   /** BuildKit's version as it is shown until a builder has told its own. */
   readonly assumedVersion: string;
   /** What a person may want to read afterwards. */
@@ -123,6 +126,9 @@ class Line {
   #attachment: Attachment | undefined;
   readonly #timers = new Map<string, NodeJS.Timeout>();
   readonly #waits: Wait[] = [];
+  /** What came of the waits that are no longer listed. */
+  #earlier: { readonly queueMs: number; readonly builds: BuildTotals } = { queueMs: 0, builds: NO_BUILDS };
+  #saidFailure = '';
 
   constructor(node: PlannedNode, index: number, options: LinesOptions) {
     this.#node = node;
@@ -174,8 +180,8 @@ class Line {
     return {
       arch: this.#node.arch,
       endpoint: this.#node.endpoint.url,
-      queue_ms: waits.reduce((ms, wait) => ms + wait.queue_ms, 0),
-      builds: addBuilds(waits.map((wait) => wait.builds)),
+      queue_ms: waits.reduce((ms, wait) => ms + wait.queue_ms, this.#earlier.queueMs),
+      builds: addBuilds([this.#earlier.builds, ...waits.map((wait) => wait.builds)]),
       waits,
     };
   }
@@ -219,7 +225,8 @@ class Line {
   }
 
   #builds(): BuildTotals {
-    const builds = this.#gateway?.view.builds;
+    // The view of a builder that has been put back is that of another wait.
+    const builds = this.#phase === 'attached' ? this.#gateway?.view.builds : undefined;
     return builds === undefined
       ? NO_BUILDS
       : { succeeded: builds.succeeded, failed: builds.failed, lost: builds.open };
@@ -256,7 +263,7 @@ class Line {
 
   #join(): void {
     const { endpoint, tls } = this.#node;
-    const { queueTimeoutMs } = this.#options;
+    const { queueTimeoutMs, connectTimeoutMs, backoff } = this.#options;
     const waiting = new AbortController();
     this.#waiting = waiting;
     this.#phase = 'joining';
@@ -276,10 +283,15 @@ class Line {
           this.#log(wait.queued() ? `in line at ${endpoint.url}` : 'back in line, at the same place');
         } else if (step.kind === 'failed') {
           this.#joinedAtMs ??= step.atMs;
+          // The same refusal every few seconds for two hours says nothing new.
+          if (step.failure.message === this.#saidFailure) return;
+          this.#saidFailure = step.failure.message;
           this.#log(`${step.failure.message}; dialling again, the place in line is kept`);
         }
       },
       ...(tls === undefined ? {} : { tls }),
+      ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
+      ...(backoff === undefined ? {} : { backoff }),
     };
     waitInLine(options).then(
       (grant) => {
@@ -355,7 +367,7 @@ class Line {
       this.#deadlineAtMs = undefined;
     } else {
       this.#lostInARow += 1;
-      const delay = delayMs(DIAL_BACKOFF, this.#lostInARow, Math.random());
+      const delay = delayMs(this.#options.backoff ?? DIAL_BACKOFF, this.#lostInARow, Math.random());
       this.#notBeforeMs = Date.now() + delay;
       this.#after('backoff', delay + 1);
     }
@@ -382,7 +394,7 @@ class Line {
   /** Gives place or builder back, whichever there is. */
   #putBack(outcome: WaitReport['outcome'], reason: string): void {
     if (this.#phase === 'idle') return;
-    const builds = this.#phase === 'attached' ? this.#builds() : NO_BUILDS;
+    const builds = this.#builds();
     const waiting = this.#waiting;
     this.#waiting = undefined;
     this.#attachment = undefined;
@@ -404,7 +416,13 @@ class Line {
   #begin(): Wait {
     const wait = new Wait(Date.now());
     this.#waits.push(wait);
-    if (this.#waits.length > MAX_WAITS) this.#waits.shift();
+    if (this.#waits.length > MAX_WAITS) {
+      const { queue_ms: queueMs = 0, builds = NO_BUILDS } = this.#waits.shift()?.report(NO_BUILDS) ?? {};
+      this.#earlier = {
+        queueMs: this.#earlier.queueMs + queueMs,
+        builds: addBuilds([this.#earlier.builds, builds]),
+      };
+    }
     return wait;
   }
 

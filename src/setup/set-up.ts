@@ -1,11 +1,11 @@
 /** Main's part of set-up mode: starts the gateway process and makes a builder that leads to it. */
 import { basename } from 'node:path';
 import type { Buildx } from '../build/buildx.ts';
-import type { PlannedNode } from '../build/plan.ts';
-import { identify } from '../process-identity.ts';
+import type { ProcessIdentity } from '../process-identity.ts';
 import { ASSUMED_BUILDKIT_VERSION } from './assumed-version.ts';
 import { planRegistration, type RegisteredNode, register, unregister } from './builder-registration.ts';
 import { endGateway, type GatewayProcess, startGateway } from './gateway-process.ts';
+import type { LinesOptions } from './lines.ts';
 import type { SetupState } from './setup-state.ts';
 import type { SetupWork } from './setup-work.ts';
 
@@ -17,13 +17,16 @@ export interface SetupWorld {
   /** The bundle of the gateway process. */
   readonly gatewayEntry: string;
   readonly reportPath: string;
-  /** Process id of the runner: when that process ends, the job is over. */
-  readonly runnerPid: number;
+  /** When that process ends, the job is over; undefined where nobody can be watched. */
+  readonly runner: ProcessIdentity | undefined;
   /** Gives everything back. */
   readonly signal: AbortSignal;
   /** Told before anything is left that post would have to look for. */
   readonly onState: (state: SetupState) => void;
 }
+
+/** Where to look for builders, and for how long; a part of every plan. */
+export type Search = Pick<LinesOptions, 'nodes' | 'queueTimeoutMs' | 'connectTimeoutMs' | 'backoff'>;
 
 /** The builder that later steps find. */
 export interface SetUpBuilder {
@@ -32,12 +35,8 @@ export interface SetUpBuilder {
 }
 
 /** Rejects when it can't be done, with nothing left behind. No place in line is taken yet. */
-export async function setUp(
-  work: SetupWork,
-  nodes: readonly PlannedNode[],
-  queueTimeoutMs: number,
-  world: SetupWorld,
-): Promise<SetUpBuilder> {
+export async function setUp(work: SetupWork, search: Search, world: SetupWorld): Promise<SetUpBuilder> {
+  const { nodes, queueTimeoutMs, connectTimeoutMs, backoff } = search;
   const { env, folder, reportPath, signal } = world;
   const buildx = await world.buildx;
   await buildx.accept();
@@ -62,23 +61,22 @@ export async function setUp(
         hold: work.hold,
         lingerMs: work.lingerMs,
         queueTimeoutMs,
+        connectTimeoutMs,
+        backoff,
         assumedVersion: ASSUMED_BUILDKIT_VERSION,
         reportPath,
-        // Started from outside of a container, it has no parent inside; then the container's end is its end.
-        runner: world.runnerPid > 1 ? identify(world.runnerPid) : undefined,
+        runner: world.runner,
         registration: work.cleanup ? registration : undefined,
         builder: name,
       },
       env,
     );
     world.onState({ ...state, gateway: gateway.identity });
-    const addresses = await gateway.addresses;
-    signal.throwIfAborted();
+    const addresses = await orAborted(gateway.addresses, signal);
     const registered = nodes.map((node, index) => ({
       name: `${name}${index}`,
       address: addresses[index] ?? '',
-      // One node is for whatever its builder says; several are told apart by what they are for.
-      platforms: nodes.length > 1 || node.platforms.length > 0 ? node.platforms : [],
+      platforms: node.platforms,
     }));
     await register(registration, registered, env, signal);
     return { name, nodes: registered };
@@ -86,5 +84,17 @@ export async function setUp(
     if (gateway !== undefined) await endGateway(gateway.identity);
     await unregister(registration, env).catch(() => {});
     throw error;
+  }
+}
+
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }

@@ -3,11 +3,24 @@
  * docker/setup-buildx-action 4, docker/build-push-action 7 and docker/bake-action 7 call it (their sources, 2026).
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { ConnectionRecord } from '../../src/local/connection-record.ts';
 import { identify, isAlive } from '../../src/process-identity.ts';
+import { endGateway, startGateway } from '../../src/setup/gateway-process.ts';
 import { dockerfileRunning, makeContext } from '../support/action.ts';
 import { FakeRunner, Job } from '../support/job.ts';
 import {
@@ -16,8 +29,9 @@ import {
   openLocalPool,
   sessionsOf,
   startBuildctl,
+  startPlain,
 } from '../support/local-pool.ts';
-import { bakeTargets, buildAndPush, exportRecord } from '../support/peers.ts';
+import { bakeTargets, buildAndPush, exportRecord, removeBuildx, setUpBuildx } from '../support/peers.ts';
 
 type Pool = Awaited<ReturnType<typeof openLocalPool>>;
 
@@ -105,12 +119,16 @@ describe('the builder that a set-up step leaves', () => {
     await inLine(0);
 
     const job = await setUp({ hold: 'step' });
-    const blocker = await occupy(8);
-    const before = await totalSessions();
+    const blocker = await occupy(15);
+    const records: ConnectionRecord[] = [];
+    const record = (connection: ConnectionRecord) => records.push(connection);
+    pool.events.on('record', record);
     const from = Date.now();
+    const theirs = await setUpBuildx(job, 'theirs', job.action.outputs['endpoint'] ?? '');
+    expect(theirs).toMatch(/Status: +running\n/);
     const built = await buildAndPush(job, dockerfile);
     expect((await blocker.ended).code).toBe(0);
-    expect(Date.now() - from).toBeGreaterThan(3_000);
+    expect(Date.now() - from).toBeGreaterThan(1_000);
     expect(built.inspect).toContain('Status:           running');
     expect(built.attestations).toEqual(unhurried.attestations);
     expect(built.attestations).toHaveLength(1);
@@ -118,12 +136,16 @@ describe('the builder that a set-up step leaves', () => {
     expect(baked).toHaveLength(2);
     // The records are with the builder, which is still ours.
     expect((await exportRecord(job, built.ref)).code).toBe(0);
-    expect(await totalSessions()).toBe(before + 1);
+    await removeBuildx(job, 'theirs');
     const { log } = await job.post();
     expect(log).toContain('builds: 3 succeeded');
+    await eventually('both are logged', () => records.length >= 2);
+    pool.events.off('record', record);
+    // The load balancer's own log: the blocker's, which has no place token, and the job's.
+    expect(records.map(({ place }) => Number.isInteger(place))).toEqual([false, true]);
     expect(job.report).toMatchObject({ over: true, builds: { succeeded: 3, failed: 0, lost: 0 } });
     expect(job.report.lines[0]?.waits).toHaveLength(1);
-    expect(job.report.queue_ms).toBeGreaterThan(3_000);
+    expect(job.report.queue_ms).toBeGreaterThan(1_000);
     expect(job.action.summary).toContain('3 succeeded');
   });
 
@@ -171,6 +193,31 @@ describe('the builder that a set-up step leaves', () => {
     expect(await totalSessions()).toBe(before + 1);
     await job.post();
   });
+});
+
+test('a container that shares the runner’s temporary folder builds through the same socket', async () => {
+  const job = await setUp();
+  const { temp } = job.action;
+  const root = mkdtempSync(join(tmpdir(), 'root-'));
+  cleanups.push(() => rmSync(root, { recursive: true, force: true }));
+  // Nothing but that folder, at its own path, and buildx itself.
+  mkdirSync(join(root, temp), { recursive: true });
+  copyFileSync(process.env['BUILDX'] ?? '', join(root, 'buildx'));
+  const config = join(temp, 'config');
+  cpSync(job.buildxFolder, join(config, 'buildx'), { recursive: true });
+  const files = join(temp, 'files');
+  cpSync(context('echo from-a-container'), files, { recursive: true });
+  const inside = `mount --bind "${temp}" "${root}${temp}" && exec chroot "${root}" /buildx build --progress=plain ${fresh()} "${files}"`;
+  const step = startPlain('unshare', ['--mount', '--pid', '--fork', 'sh', '-c', inside], {
+    DOCKER_CONFIG: config,
+    HOME: temp,
+    TMPDIR: temp,
+    BUILDX_BUILDER: job.variables['BUILDX_BUILDER'] ?? '',
+  });
+  const { code, log } = await step.ended;
+  expect(code, log).toBe(0);
+  expect(log).toContain('from-a-container');
+  await job.post();
 });
 
 describe('what goes wrong', () => {
@@ -351,7 +398,7 @@ describe('the end of the job', () => {
       writeFileSync(join(temp, name), '');
       return join(temp, name);
     };
-    const runner = new FakeRunner({
+    const runner = new FakeRunner(temp, {
       ...process.env,
       DOCKER_CONFIG: dockerConfig,
       PATH: `${join(process.env['BUILDX'] ?? '', '..')}:${process.env['PATH']}`,
@@ -400,4 +447,74 @@ test('what the runner gives to the step does not reach the gateway, and nobody e
   for (const [path, text] of Object.entries(job.files())) expect(text, path).not.toContain(secret);
   await job.post();
   for (const [path, text] of Object.entries(job.files())) expect(text, path).not.toContain(secret);
+});
+
+test.each(['SIGTERM', 'SIGKILL'] as const)(
+  'keys go to the gateway by a pipe and nowhere else (%s)',
+  async (signal) => {
+    const key = `-----BEGIN PRIVATE KEY-----\n${randomBytes(24).toString('base64')}`;
+    const run = mkdtempSync(join(tmpdir(), 'bkpool-'));
+    cleanups.push(() => rmSync(run, { recursive: true, force: true }));
+    const endpoint = { host: '127.0.0.1', port: 9, url: 'tcp://127.0.0.1:9' };
+    const gateway = await startGateway(
+      resolve('dist/gateway.js'),
+      {
+        nodes: [
+          {
+            arch: 'amd64',
+            endpoint,
+            platforms: [],
+            tls: { key, ca: key, cert: key },
+            proxies: undefined,
+            maxBuilders: undefined,
+          },
+        ],
+        folder: run,
+        hold: 'step',
+        lingerMs: 0,
+        queueTimeoutMs: 1_000,
+        assumedVersion: 'v0.32.2',
+        reportPath: join(run, 'report.json'),
+        runner: undefined,
+        registration: undefined,
+        builder: 'keys',
+      },
+      { ...process.env, INPUT_KEY: key, BUILDER_NODE_0_AUTH_TLS_KEY: key },
+    );
+    const { pid } = gateway.identity;
+    cleanups.push(() => {
+      if (isAlive(gateway.identity)) process.kill(pid, 'SIGKILL');
+    });
+    const [address = ''] = await gateway.addresses;
+    expect(statSync(join(address.slice('unix://'.length), '..')).mode & 0o777).toBe(0o700);
+    const secret = key.split('\n')[1] ?? '';
+    const places = () => [
+      ...['environ', 'cmdline'].flatMap((name) => {
+        try {
+          return [readFileSync(`/proc/${pid}/${name}`, 'latin1')];
+        } catch {
+          return [];
+        }
+      }),
+      ...readdirSync(run, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => readFileSync(join(entry.parentPath, entry.name), 'latin1')),
+    ];
+    // Where it would show: environment, arguments, log, report.
+    expect(places()).toHaveLength(4);
+    expect(places().filter((text) => text.includes(secret))).toEqual([]);
+    if (signal === 'SIGTERM') await endGateway(gateway.identity);
+    else process.kill(pid, signal);
+    await eventually('it has ended', () => !isAlive(gateway.identity));
+    expect(places().filter((text) => text.includes(secret))).toEqual([]);
+  },
+);
+
+test('a gateway that can’t start says why, and leaves nothing', async () => {
+  const job = new Job({ endpoint: pool.endpoint }, { env: { BUILDX_CONFIG: '/dev/null/buildx' } });
+  cleanups.push(() => job.remove());
+  expect((await job.action.ended).code).toBe(1);
+  expect(job.action.log).toContain('::error::`docker buildx create` made no builder');
+  expect(existsSync(job.folder)).toBe(false);
+  expect(isAlive(job.state.gateway ?? { pid: 1, startedAt: '' })).toBe(false);
 });

@@ -1,7 +1,15 @@
 /** A job with a set-up step: the bundled Action, later steps that call buildx as other actions do, and its post. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { SetupReport } from '../../src/setup/setup-report.ts';
@@ -148,13 +156,18 @@ export class Job {
   }
 }
 
-/** A process that starts a set-up step and then stays, as the runner does; ending it ends the job. */
+/**
+ * A process that starts a set-up step and then stays, as the runner's worker does, with a shell in between; ending it
+ * ends the job. `folder` is where its program is put: it is known by its name.
+ */
 export class FakeRunner {
   readonly process: ChildProcess;
 
-  constructor(env: NodeJS.ProcessEnv) {
-    const script = `"${process.execPath}" "${resolve('dist/main.js')}"; echo set-up ended; exec sleep 600`;
-    this.process = spawn('sh', ['-c', script], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  constructor(folder: string, env: NodeJS.ProcessEnv) {
+    const program = join(folder, 'Runner.Worker');
+    symlinkSync('/bin/sh', program);
+    const script = `sh -c '"${process.execPath}" "${resolve('dist/main.js')}"; exit'; echo set-up ended; exec sleep 600`;
+    this.process = spawn(program, ['-c', script], { env, stdio: ['ignore', 'pipe', 'inherit'] });
   }
 
   /** Resolves when the set-up step has ended. */

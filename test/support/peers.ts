@@ -20,6 +20,20 @@ export interface Built {
 
 const DEBUG = { DEBUG: '1' };
 
+/** main of docker/setup-buildx-action with `driver: remote` and the address of a set-up step. */
+export async function setUpBuildx(job: Job, name: string, endpoint: string): Promise<string> {
+  expect((await job.buildx('inspect', name)).code).toBe(1);
+  await ok(job.buildx('create', '--name', name, '--driver', 'remote', '--use', endpoint));
+  await ok(job.buildx('inspect', '--bootstrap', '--builder', name));
+  return (await ok(job.step(['inspect', name], DEBUG).ended)).log;
+}
+
+/** Its post. */
+export async function removeBuildx(job: Job, name: string): Promise<void> {
+  await ok(job.buildx('inspect', name));
+  await ok(job.buildx('rm', name));
+}
+
 /** main of docker/build-push-action with its build summary on. */
 export async function buildAndPush(job: Job, context: string): Promise<Built> {
   const folder = mkdtempSync(join(job.action.temp, 'docker-actions-toolkit-'));

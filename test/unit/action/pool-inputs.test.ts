@@ -96,6 +96,7 @@ describe('other names of inputs', () => {
     expect(draft({ endpoint, run: '', command: 'make', image: 'a:1' }).work).toEqual({
       kind: 'run',
       script: 'make',
+      platforms: [],
     });
   });
 
