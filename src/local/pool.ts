@@ -408,6 +408,7 @@ function balancerModel(
     },
     keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
     checkIntervalMs: 1000,
+    gatheringMs: GATHERING_MS,
     entrances: options.archs.flatMap((arch, index) =>
       tls === undefined
         ? []

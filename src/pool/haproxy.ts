@@ -12,7 +12,7 @@ import { priorityRules } from './priority.ts';
 export type * from './haproxy/model.ts';
 
 /**
- * How long after its start the load balancer knows no builder: clients that waited when its predecessor ended dial again
+ * How long after its start the load balancer knows no builder, at least: clients that waited when its predecessor ended dial again
  * within DIAL_BACKOFF.capMs and are all back in their places when the first builder is given away.
  */
 export const GATHERING_MS = DIAL_BACKOFF.capMs + 1_000;
@@ -147,7 +147,7 @@ function nameGate(model: BalancerModel): string {
       `timeout client ${GATE_IDLE_MS}ms`,
       'tcp-request connection set-var(proc.started_ms) date(0,ms) unless { var(proc.started_ms) -m found }',
       'tcp-request connection set-var(sess.age_ms) date(0,ms),sub(proc.started_ms)',
-      `tcp-request connection reject if { var(sess.age_ms) -m int lt ${GATHERING_MS} }`,
+      `tcp-request connection reject if { var(sess.age_ms) -m int lt ${model.gatheringMs} }`,
       'default_backend name_servers',
     ]),
     '',

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { BurstResult } from '../../src/burst/result.ts';
 import type { ConnectionRecord } from '../../src/local/connection-record.ts';
 import { defaultBaseFolder, type LocalPool } from '../../src/local/pool.ts';
-import { type BalancerModel, renderBalancer } from '../../src/pool/haproxy.ts';
+import { type BalancerModel, GATHERING_MS, renderBalancer } from '../../src/pool/haproxy.ts';
 import { waitInLine } from '../../src/queue/line.ts';
 import {
   eventually,
@@ -290,6 +290,7 @@ function placeholderModel(): BalancerModel {
     timeouts: { connectMs: 5000, queueMs: hour, clientMs: hour, serverMs: hour },
     keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
     checkIntervalMs: 1000,
+    gatheringMs: GATHERING_MS,
     entrances: [],
     earlySettingsPath: null,
     pools: [

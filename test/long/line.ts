@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import dnsPacket from 'dns-packet';
-import { backendName, renderBalancer } from '../../src/pool/haproxy.ts';
+import { backendName, GATHERING_MS, renderBalancer } from '../../src/pool/haproxy.ts';
 import { KEY_STEP_MS, OLD_KEY_STEP_MS } from '../../src/pool/priority.ts';
 import { PLACE_SETTING_ID } from '../../src/queue/token.ts';
 
@@ -190,6 +190,7 @@ export async function startBalancer(lines: readonly string[]): Promise<Balancer>
       timeouts: { connectMs: 5_000, queueMs: 86_400_000, clientMs: 86_400_000, serverMs: 86_400_000 },
       keepalive: { idleSeconds: 60, intervalSeconds: 10, probes: 3 },
       checkIntervalMs: 500,
+      gatheringMs: GATHERING_MS,
       entrances: [],
       earlySettingsPath: null,
       pools,

@@ -1,5 +1,10 @@
 /** The load balancer of a pool as it runs in a cluster, with loopback ports: both architectures, TLS on both sides. */
-import type { BalancedPool, BalancerModel, Entrance } from '../../src/pool/haproxy.ts';
+import {
+  type BalancedPool,
+  type BalancerModel,
+  type Entrance,
+  GATHERING_MS,
+} from '../../src/pool/haproxy.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -113,6 +118,7 @@ export function clusterModel(shape: ModelShape): BalancerModel {
     timeouts: { connectMs: 5_000, queueMs: 24 * HOUR_MS, clientMs: 48 * HOUR_MS, serverMs: 48 * HOUR_MS },
     keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
     checkIntervalMs: 1_000,
+    gatheringMs: GATHERING_MS,
     entrances: [
       ...(shape.tls === null
         ? []

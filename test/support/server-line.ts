@@ -629,6 +629,10 @@ export class Build {
     return this.state === 'building' ? this.#socket : null;
   }
 
+  get localPort(): number | undefined {
+    return this.#socket?.localPort;
+  }
+
   /** As after a short loss of the network: dials again, at its own place. */
   redial(): void {
     this.#socket?.destroy();

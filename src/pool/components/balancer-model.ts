@@ -1,12 +1,13 @@
 /** The load balancer's configuration and start in its pod, from the sizing. */
 import { slotPort } from '../builder/pod.ts';
-import type {
-  BalancedPool,
-  BalancerModel,
-  Entrance,
-  EntranceTls,
-  HeadStart,
-  SocketAddress,
+import {
+  type BalancedPool,
+  type BalancerModel,
+  type Entrance,
+  type EntranceTls,
+  GATHERING_MS,
+  type HeadStart,
+  type SocketAddress,
 } from '../haproxy.ts';
 import type { ArchitectureSizing, PoolSizing, Sizing } from '../sizing/model.ts';
 
@@ -29,6 +30,12 @@ export const BALANCER_PATHS = {
 /** Words that start.sh sets and HAProxy puts in where its configuration names them. */
 const ANY_ADDRESS = '"$' + '{ANY_ADDRESS}"';
 const NAME_SERVER = '"$' + '{NAME_SERVER}"';
+
+/**
+ * In a planned replacement the old load balancer lets those who wait go only when Kubernetes has found the new one ready
+ * and told the old one to stop, and the network may lead them back to the old one for another moment.
+ */
+const TAKEOVER_MS = 8_000;
 
 const LOOPBACK = '127.0.0.1';
 const DNS_PORT = 53;
@@ -69,6 +76,7 @@ export function balancerModel({ cluster }: Sizing, pool: PoolSizing): BalancerMo
       probes: balancer.keepaliveProbes.value,
     },
     checkIntervalMs: balancer.checkIntervalMs.value,
+    gatheringMs: TAKEOVER_MS + GATHERING_MS,
     entrances: entrances(pool),
     earlySettingsPath: usesEarlySettings(pool) ? BALANCER_PATHS.earlySettings : null,
     pools: pool.architectures.map((arch) => balancedPool(pool, arch, takePort)),

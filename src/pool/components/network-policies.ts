@@ -131,5 +131,5 @@ const PRIVATE_IPV4 = [
   '192.168.0.0/16',
 ];
 
-/** Unique local (RFC 4193; AWS serves metadata there), link-local (RFC 4291), IPv4 in disguise. */
-const PRIVATE_IPV6 = ['::ffff:0:0/96', 'fc00::/7', 'fe80::/10'];
+/** Unique local (RFC 4193; AWS serves metadata there), link-local (RFC 4291). */
+const PRIVATE_IPV6 = ['fc00::/7', 'fe80::/10'];

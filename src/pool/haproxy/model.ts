@@ -25,6 +25,11 @@ export interface BalancerModel {
   readonly timeouts: BalancerTimeouts;
   readonly keepalive: Keepalive;
   readonly checkIntervalMs: number;
+  /**
+   * How long after its start it gives no builder away, in milliseconds: at least GATHERING_MS, and longer where those who
+   * waited at a predecessor are let go only after this one has started.
+   */
+  readonly gatheringMs: number;
   /** Outer ports that lead to pools with `fedBy: 'entrances'`. */
   readonly entrances: readonly Entrance[];
   /** Path of EARLY_SETTINGS_LUA as a file; needed as soon as one entrance has `earlySettings`. */

@@ -2,6 +2,7 @@
  * What schemas do not see: limits that the API server checks by code, rules that Karpenter checks by CEL, and whether the
  * objects fit together. Pure. Rendering finds no fault, or it is a mistake of ours.
  */
+import { BlockList, isIP } from 'node:net';
 import type { KubernetesObject } from '../components/object.ts';
 
 /** One line: the object, and what is wrong with it. */
@@ -41,6 +42,7 @@ const INSPECTIONS: Readonly<Record<string, Inspection>> = {
   NodePool: inspectNodePool,
   Certificate: inspectCertificate,
   ServiceMonitor: inspectServiceMonitor,
+  NetworkPolicy: inspectNetworkPolicy,
 };
 
 function toTree(object: KubernetesObject): Tree {
@@ -426,6 +428,44 @@ function inspectServiceMonitor(object: Tree, world: World): readonly Fault[] {
           .length !== 1,
     )
     .map((port) => `the port ${port} is not that of exactly one Service`);
+}
+
+/** ValidateIPBlock in pkg/apis/networking/validation: Go takes an IPv4 address in IPv6 dress for an IPv4 one. */
+function inspectNetworkPolicy(object: Tree): readonly Fault[] {
+  const rules = [...list(at(object, 'spec', 'ingress')), ...list(at(object, 'spec', 'egress'))];
+  const blocks = rules
+    .flatMap((rule) => [...list(rule['from']), ...list(rule['to'])])
+    .map((peer) => tree(peer['ipBlock']))
+    .filter((block) => block['cidr'] !== undefined);
+  return blocks.flatMap((block) => {
+    const outer = readRange(text(block['cidr']));
+    const exceptions = Array.isArray(block['except']) ? block['except'].map(String) : [];
+    return exceptions
+      .filter((exception) => {
+        const inner = readRange(exception);
+        return (
+          outer === null ||
+          inner === null ||
+          inner.version !== outer.version ||
+          inner.bits <= outer.bits ||
+          !outer.contains(inner.address)
+        );
+      })
+      .map((exception) => `${exception} is no part of ${text(block['cidr'])}`);
+  });
+}
+
+function readRange(cidr: string) {
+  const [address = '', bits = ''] = cidr.split('/');
+  const mapped = address.toLowerCase().startsWith('::ffff:');
+  const version = mapped ? 4 : isIP(address);
+  if (version === 0) {
+    return null;
+  }
+  const family = version === 4 ? 'ipv4' : 'ipv6';
+  const range = new BlockList();
+  if (!mapped) range.addSubnet(address, Number(bits), family);
+  return { address, bits: Number(bits), version, contains: (one: string) => range.check(one, family) };
 }
 
 function unique(values: readonly string[]): boolean {

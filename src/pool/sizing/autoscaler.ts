@@ -7,7 +7,10 @@ import { shrinkSteps } from './shrink.ts';
 
 /** Kubernetes' limit of a policy's period, which schema validators do not know (autoscaling/v2 HPAScalingPolicy). */
 const MAX_PERIOD_SECONDS = 1800;
-/** From this minor version on an HPA may say its own tolerance without a feature gate (HPAConfigurableTolerance). */
+/**
+ * From this minor version on an HPA may say its own tolerance without a feature gate (HPAConfigurableTolerance). KEDA hands
+ * it on since 2.18.
+ */
 export const TOLERANCE_SINCE_MINOR = 35;
 /** The HPA does nothing within 10 % of its target; 1/0.9 is 11 % above it, so one more build always counts. */
 export const TARGET_WITHIN_TOLERANCE = 0.9;

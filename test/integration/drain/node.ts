@@ -17,7 +17,7 @@ import { renderGateScript } from '../../../src/pool/builder/gate.ts';
 import { daemonPort, slotPort } from '../../../src/pool/builder/pod.ts';
 import { renderStart } from '../../../src/pool/builder/start.ts';
 import { renderGate } from '../../../src/pool/haproxy/gate.ts';
-import { type BalancerModel, renderBalancer } from '../../../src/pool/haproxy.ts';
+import { type BalancerModel, GATHERING_MS, renderBalancer } from '../../../src/pool/haproxy.ts';
 import type { Endpoint } from '../../../src/queue/endpoint.ts';
 import { type Authority, issue, type KeyPair, makeAuthority } from '../../support/certificates.ts';
 import { type DnsServer, startDnsServer } from '../../support/dns-server.ts';
@@ -214,6 +214,7 @@ function balancerModel(options: NodeOptions, dnsPort: number, tls: boolean): Bal
     timeouts: { connectMs: 5_000, queueMs: 24 * HOUR_MS, clientMs: 48 * HOUR_MS, serverMs: 48 * HOUR_MS },
     keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
     checkIntervalMs: 500,
+    gatheringMs: GATHERING_MS,
     entrances: [],
     earlySettingsPath: null,
     pools: [

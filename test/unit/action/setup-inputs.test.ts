@@ -54,7 +54,10 @@ describe('problems name the input, the value and the remedy', () => {
     [{ linger: '100h' }, '`linger` is "100h": choose 24h or less; `hold: job` keeps it longer'],
     [{ use: 'yes' }, '`use` is "yes": write true or false'],
     [{ cleanup: '1' }, '`cleanup` is "1": write true or false'],
-    [{ run: './x.sh', hold: 'job' }, '`hold` set up a builder for later steps, but `run` makes'],
+    [
+      { run: './x.sh', hold: 'job' },
+      '`hold` set up a builder for later steps, but `run` make this step use one itself',
+    ],
     [
       { context: '.', name: 'x', use: 'true' },
       '`name`, `use` set up a builder for later steps, but `context`',

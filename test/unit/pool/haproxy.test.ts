@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { type BalancerModel, backendName, LOG_FORMAT, renderBalancer } from '../../../src/pool/haproxy.ts';
+import {
+  type BalancerModel,
+  backendName,
+  GATHERING_MS,
+  LOG_FORMAT,
+  renderBalancer,
+} from '../../../src/pool/haproxy.ts';
 import { priorityRules } from '../../../src/pool/priority.ts';
 import { clusterModel, hostOf, serverNameOf } from '../../support/balancer-model.ts';
 
@@ -37,6 +43,7 @@ const MODEL: BalancerModel = {
   timeouts: { connectMs: 5000, queueMs: 6 * HOUR_MS, clientMs: 24 * HOUR_MS, serverMs: 24 * HOUR_MS },
   keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
   checkIntervalMs: 1000,
+  gatheringMs: GATHERING_MS,
   entrances: [],
   earlySettingsPath: null,
   pools: [pool('amd64', 1234, 8406), pool('arm64', 1235, 8407)],

@@ -123,7 +123,7 @@ test('every key is described, and the defaults that the schema tells are those t
   expect(Object.keys(shared).length + Object.keys(numbers).length).toBeGreaterThan(8);
 });
 
-test('instance types are what the issue’s first user runs on', () => {
+test('the table of instance types has those of the examples', () => {
   expect(instanceFacts('m6id.24xlarge')).toEqual({
     architecture: 'amd64',
     vcpus: 96,
