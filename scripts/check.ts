@@ -1,8 +1,10 @@
-// Everything that can be said about the sources without running them: types, lint and format, dist/ and the examples as they give them.
+// Everything that can be said about the sources without running them: types, lint and format, workflows, dist/ and the
+// examples as the sources give them.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ensurePrograms } from '../src/local/programs.ts';
 import { formatProblem, readPool } from '../src/pool/read.ts';
 import { compareFolder } from '../src/pool/render/folder.ts';
 import { renderPool } from '../src/pool/render/render.ts';
@@ -21,6 +23,12 @@ for (const command of [
   const { status } = spawnSync(join('node_modules/.bin', program), args, { stdio: 'inherit' });
   if (status !== 0) failures.push(command.join(' '));
 }
+
+const linters = await ensurePrograms(['actionlint', 'shellcheck'], { install: true, log: console.error });
+const { status: workflows } = spawnSync(linters.actionlint, ['-shellcheck', linters.shellcheck], {
+  stdio: 'inherit',
+});
+if (workflows !== 0) failures.push('actionlint');
 
 const folder = mkdtempSync(join(tmpdir(), 'dist-'));
 try {

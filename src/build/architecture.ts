@@ -25,14 +25,14 @@ export interface Platform {
 }
 
 /** Other names of architectures, as containerd's platforms package knows them. */
-const ALIASES: Readonly<Record<string, readonly [architecture: string, variant: string]>> = {
-  x86_64: ['amd64', ''],
-  'x86-64': ['amd64', ''],
-  i386: ['386', ''],
-  aarch64: ['arm64', ''],
-  armhf: ['arm', 'v7'],
-  armel: ['arm', 'v6'],
-};
+const ALIASES: ReadonlyMap<string, readonly [architecture: string, variant: string]> = new Map([
+  ['x86_64', ['amd64', '']],
+  ['x86-64', ['amd64', '']],
+  ['i386', ['386', '']],
+  ['aarch64', ['arm64', '']],
+  ['armhf', ['arm', 'v7']],
+  ['armel', ['arm', 'v6']],
+]);
 
 /** Reads `os/architecture`, `os/architecture/variant`, or an architecture alone, of Linux then; undefined when it is none. */
 export function parsePlatform(text: string): Platform | undefined {
@@ -40,7 +40,7 @@ export function parsePlatform(text: string): Platform | undefined {
   if (parts.length > 3 || parts.some((part) => !/^[a-z0-9_.-]+$/.test(part))) return undefined;
   const [os, name, given] = parts.length === 1 ? ['linux', ...parts] : parts;
   if (os === undefined || name === undefined || name === 'linux') return undefined;
-  const [architecture, implied] = ALIASES[name] ?? [name, ''];
+  const [architecture, implied] = ALIASES.get(name) ?? [name, ''];
   return { text, os, architecture, variant: usualVariant(architecture, given ?? implied) };
 }
 
