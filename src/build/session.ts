@@ -118,7 +118,12 @@ async function runOnce(
       child = await Child.start('bash', shell, { env, cwd: world.cwd, keepTail: false });
     } else {
       const env = { ...buildxEnvironment(world.env), ...builderVariables(world, builder) };
-      const reading = bakeFiles.readThrough(builder, buildx, env, over.signal);
+      const reading = bakeFiles.readThrough(
+        builder,
+        buildx,
+        env,
+        AbortSignal.any([world.signal, over.signal]),
+      );
       const loss = await Promise.race([reading, places.firstLoss()]);
       if (loss !== undefined) {
         const reason = `the builder went away before the build began (${describeLoss(loss.end)})`;
