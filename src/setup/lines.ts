@@ -9,8 +9,11 @@ import { type Grant, type LineOptions, waitInLine } from '../queue/line.ts';
 import { type Hold, type LineAction, type LineState, nextAction } from './line-order.ts';
 import { addBuilds, type BuildTotals, type LineReport, NO_BUILDS, type WaitReport } from './setup-report.ts';
 
+/** One line, and what its builder is for. */
+export type LineNode = Pick<PlannedNode, 'arch' | 'endpoint' | 'platforms' | 'tls'>;
+
 export interface LinesOptions {
-  readonly nodes: readonly PlannedNode[];
+  readonly nodes: readonly LineNode[];
   /** Private, ours alone, short enough for sockets. */
   readonly folder: string;
   readonly hold: Hold;
@@ -104,7 +107,7 @@ export class Lines {
 }
 
 class Line {
-  readonly #node: PlannedNode;
+  readonly #node: LineNode;
   readonly #options: LinesOptions;
   readonly #settleMs: number;
   #advance: () => void = () => {};
@@ -130,7 +133,7 @@ class Line {
   #earlier: { readonly queueMs: number; readonly builds: BuildTotals } = { queueMs: 0, builds: NO_BUILDS };
   #saidFailure = '';
 
-  constructor(node: PlannedNode, index: number, options: LinesOptions) {
+  constructor(node: LineNode, index: number, options: LinesOptions) {
     this.#node = node;
     this.#options = options;
     this.#settleMs = index === 0 ? 0 : SETTLE_MS;

@@ -434,7 +434,7 @@ test('what the runner gives to the step does not reach the gateway, and nobody e
   const secret = `secret-${randomBytes(8).toString('hex')}`;
   const job = await setUp(
     { name: 'private' },
-    { env: { ACTIONS_RUNTIME_TOKEN: secret, BUILDER_NODE_0_AUTH_TLS_KEY: secret, GITHUB_TOKEN: secret } },
+    { env: { ACTIONS_RUNTIME_TOKEN: secret, GITHUB_TOKEN: secret } },
   );
   const proc = (name: string) => readFileSync(`/proc/${job.gatewayPid}/${name}`, 'latin1');
   expect(proc('environ')).not.toContain(secret);

@@ -5,11 +5,10 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, test } from 'vitest';
-import type { PlannedNode } from '../../src/build/plan.ts';
 import { parseEndpoint } from '../../src/queue/endpoint.ts';
 import { ASSUMED_BUILDKIT_VERSION } from '../../src/setup/assumed-version.ts';
 import type { Hold } from '../../src/setup/line-order.ts';
-import { Lines } from '../../src/setup/lines.ts';
+import { type LineNode, Lines } from '../../src/setup/lines.ts';
 import { makeContext } from '../support/action.ts';
 import { findProgram } from '../support/buildkitd.ts';
 import { eventually, openLocalPool, type PlainBuild, sessionsOf, startPlain } from '../support/local-pool.ts';
@@ -52,7 +51,7 @@ async function openLines(
   options: { archs?: readonly ('amd64' | 'arm64')[]; hold?: Hold; lingerMs?: number } = {},
 ): Promise<Opened> {
   const { archs = ['amd64', 'arm64'], hold = 'step', lingerMs = 200 } = options;
-  const nodes: PlannedNode[] = archs.map((arch, index) => {
+  const nodes: LineNode[] = archs.map((arch, index) => {
     const result = parseEndpoint(pools[index]?.endpoint ?? '', arch);
     if (result.kind === 'problem') throw new Error(result.problem);
     return {
