@@ -89,6 +89,13 @@ const KUBECONFORM: GoBuild = {
   linkerFlags: '-s -w',
 };
 
+/** A program of this project's own, around the API server's packages. */
+const KUBE_VALIDATE: GoBuild = {
+  module: 'kube-validate',
+  packages: ['.'],
+  linkerFlags: '-s -w',
+};
+
 const ACTIONLINT: GoBuild = {
   module: 'actionlint',
   packages: ['github.com/rhysd/actionlint/cmd/actionlint'],
@@ -102,6 +109,7 @@ const GO_BUILDS: Partial<Record<ProgramName, GoBuild>> = {
   'buildx-oldest': BUILDX_OLDEST,
   kustomize: KUSTOMIZE,
   kubeconform: KUBECONFORM,
+  'kube-validate': KUBE_VALIDATE,
   actionlint: ACTIONLINT,
 };
 

@@ -18,6 +18,7 @@ export const PROGRAMS = [
   // What checks the manifests and the workflows; only tests and scripts ask for these.
   'kustomize',
   'kubeconform',
+  'kube-validate',
   'actionlint',
   'shellcheck',
   'docker',
@@ -38,6 +39,7 @@ export const PINNED_VERSIONS = {
   haproxy: '3.4.0',
   kustomize: 'v5.8.2',
   kubeconform: 'v0.8.0',
+  kubeValidate: 'v1.36.3',
   actionlint: 'v1.7.12',
 } as const;
 
@@ -93,6 +95,7 @@ const CACHED_VERSIONS: ReadonlyMap<string, string> = new Map([
   ['haproxy', PINNED_VERSIONS.haproxy],
   ['kustomize', PINNED_VERSIONS.kustomize],
   ['kubeconform', PINNED_VERSIONS.kubeconform],
+  ['kube-validate', PINNED_VERSIONS.kubeValidate],
   ['actionlint', PINNED_VERSIONS.actionlint],
 ]);
 
@@ -204,6 +207,7 @@ export function remedyFor(name: ProgramName): string {
     case 'buildx-oldest':
     case 'kustomize':
     case 'kubeconform':
+    case 'kube-validate':
     case 'actionlint':
       return 'run `apt-get install golang-go` or start a Docker engine, then run this again without --no-install';
   }

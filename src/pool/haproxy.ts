@@ -206,6 +206,9 @@ function backend(pool: BalancedPool, model: BalancerModel): string {
   ]);
 }
 
+/** A builder that is new, or was taken by another load balancer, is used this soon. */
+const DOWN_CHECK_MS = 500;
+
 /** Where builders have a gate, it tells whether a builder is free; see haproxy/gate.ts. */
 function slotChecks({ slotPort, builderTls }: BalancedPool): readonly string[] {
   if (slotPort === null) return [];
@@ -215,7 +218,7 @@ function slotChecks({ slotPort, builderTls }: BalancedPool): readonly string[] {
     '# The gate of each builder says whether another load balancer (one that is being replaced) has a build there.',
     `option httpchk GET ${SLOT_PATH}`,
     'http-check expect status 200',
-    `default-server check port ${slotPort}${plain} rise 1 fall 1`,
+    `default-server check port ${slotPort}${plain} rise 1 fall 1 downinter ${DOWN_CHECK_MS}ms`,
     '# Not given away before that is known. HAProxy before 3.1 tries; the gate sends such a build away, and it dials',
     '# again at its own place, which it would lose if it were queued again here.',
     '.if version_atleast(3.1)',

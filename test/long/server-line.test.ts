@@ -1,6 +1,6 @@
 /**
  * The cluster's load balancer over waits that HAProxy alone gets wrong (its own keys turn round after 524 s): TLS on
- * both sides, eight real builders and eight stand-ins, both architectures. About twelve minutes; HAPROXY chooses the program.
+ * both sides, eight real builders and eight stand-ins, both architectures. About 22 minutes.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,12 +1,15 @@
-/** The load balancer of a pool as it runs in a cluster, with loopback ports: both architectures, TLS on both sides. */
+/**
+ * The load balancer's model as it is derived from a pool.yaml, with other addresses, files and pool names: several
+ * lines of one load balancer, each with the settings of the generated one.
+ */
+import { balancerModel } from '../../src/pool/components/balancer-model.ts';
 import {
   type BalancedPool,
   type BalancerModel,
   type Entrance,
   GATHERING_MS,
 } from '../../src/pool/haproxy.ts';
-
-const HOUR_MS = 3_600_000;
+import { readPool } from '../../src/pool/read.ts';
 
 export interface PoolShape {
   readonly name: string;
@@ -26,14 +29,19 @@ export interface ModelShape {
   readonly earlySettingsPath: string | null;
 }
 
-export const ZONE = 'pool.svc.cluster.local';
+export const ZONE = 'buildkit.svc.cluster.local';
 
 export function hostOf(pool: string, ordinal: number): string {
-  return `pool-${pool}-builder-${ordinal}.pool-${pool}-builders.${ZONE}`;
+  return `default-${pool}-builder-${ordinal}.default-${pool}-builders.${ZONE}`;
+}
+
+/** For a certificate that all builders of a pool show. */
+export function buildersNameOf(pool: string): string {
+  return `*.default-${pool}-builders.${ZONE}`;
 }
 
 export function serverNameOf(pool: string): string {
-  return `pool-${pool}.${ZONE}`;
+  return `default-${pool}.${ZONE}`;
 }
 
 /** Ports of a model of at most 19 pools: the shared one, one a pool with and without early SETTINGS, and those that nobody outside dials. */
@@ -51,76 +59,84 @@ export function portsOf(base: number) {
   };
 }
 
+/** From a pool.yaml with the largest ceiling of the shape. */
+function generatedModel({ pools, tls }: ModelShape): BalancerModel {
+  const ceiling = Math.max(...pools.map((pool) => pool.ceiling));
+  const reading = readPool(`
+version: 1
+pools:
+  default:
+    namespace: buildkit
+    tls: ${tls === null ? 'off' : '{}'}
+    ${tls === null ? '' : `priorities: [{ name: release, head-start: 1h, clients: [release-runner, hotfix] }]`}
+    architectures:
+      amd64: { min: 0, max: ${ceiling}, ceiling: ${ceiling}, builder: { cpu: 1, memory: 2Gi, disk: 20Gi } }
+`);
+  if (reading.kind === 'refused') throw new Error(reading.problems.map(({ message }) => message).join('\n'));
+  const [pool] = reading.sizing.pools;
+  if (pool === undefined) throw new Error('no pool');
+  return balancerModel(reading.sizing, pool);
+}
+
 export function clusterModel(shape: ModelShape): BalancerModel {
-  const { address } = shape;
+  const { address, tls } = shape;
   const ports = portsOf(shape.base);
-  const ended =
-    shape.tls === null
-      ? ({ kind: 'off' } as const)
-      : ({
-          kind: 'ended',
-          certificatePath: `${shape.tls.folder}/balancer/tls.crt`,
-          clientCaPath: `${shape.tls.folder}/balancer/ca.crt`,
-        } as const);
+  const generated = generatedModel(shape);
+  const [line] = generated.pools;
+  const [door] = generated.entrances;
+  if (line === undefined || door === undefined) throw new Error('no line');
   const entrance = (name: string, port: number, rest: Partial<Entrance>): Entrance => ({
+    ...door,
     name,
     bind: { address, port },
-    tls: ended,
-    earlySettings: false,
+    tls:
+      tls === null
+        ? door.tls
+        : {
+            kind: 'ended',
+            certificatePath: `${tls.folder}/balancer/tls.crt`,
+            clientCaPath: `${tls.folder}/balancer/ca.crt`,
+          },
     routes: [],
     otherwise: null,
     ...rest,
   });
   const pools = shape.pools.map(
     ({ name, ceiling }, index): BalancedPool => ({
+      ...line,
       name,
       bind: { address, port: ports.pool(index) },
-      fedBy: 'entrances',
-      places: 'token',
-      headStarts:
-        shape.tls === null
-          ? []
-          : [
-              {
-                name: 'release',
-                headStartMs: HOUR_MS,
-                clients: ["release's runner", 'hotfix'],
-                bind: { address, port: ports.headStart(index) },
-              },
-            ],
+      headStarts: line.headStarts.map((headStart) => ({
+        ...headStart,
+        bind: { address, port: ports.headStart(index) },
+      })),
       builderTls:
-        shape.tls === null
-          ? null
+        tls === null
+          ? line.builderTls
           : {
-              caPath: `${shape.tls.folder}/balancer-client/ca.crt`,
-              certificatePath: `${shape.tls.folder}/balancer-client/tls.crt`,
+              caPath: `${tls.folder}/balancer-client/ca.crt`,
+              certificatePath: `${tls.folder}/balancer-client/tls.crt`,
             },
       slotPort: shape.slotPort,
       plug: { address, port: ports.plug(index) },
-      servers: Array.from({ length: ceiling }, (_, ordinal) => ({
-        name: `builder-${ordinal}`,
-        host: hostOf(name, ordinal),
+      servers: line.servers.slice(0, ceiling).map((server) => ({
+        ...server,
+        host: server.host.replaceAll('amd64', name),
         port: shape.builderPort,
       })),
     }),
   );
   return {
-    threads: 2,
-    maxConnections: 8000,
-    hardStopMs: null,
-    logTarget: 'stdout format raw local0',
+    ...generated,
     adminSocketPath: shape.adminSocketPath,
     metrics: { address, port: ports.metrics },
     placeholder: { address, port: ports.placeholder },
     nameServers: [{ name: 'cluster', ...shape.nameServer }],
     nameGate: { address, port: ports.nameGate },
-    resolution: { intervalMs: 1_000, holdGoneMs: 2_000, holdOutageMs: 12 * HOUR_MS },
-    timeouts: { connectMs: 5_000, queueMs: 24 * HOUR_MS, clientMs: 48 * HOUR_MS, serverMs: 48 * HOUR_MS },
-    keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
-    checkIntervalMs: 1_000,
+    // In a cluster Kubernetes takes its time until the old load balancer is gone; here nobody does.
     gatheringMs: GATHERING_MS,
     entrances: [
-      ...(shape.tls === null
+      ...(tls === null
         ? []
         : [
             entrance('shared', ports.shared, {

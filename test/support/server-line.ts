@@ -25,7 +25,14 @@ import { DIAL_BACKOFF, delayMs } from '../../src/queue/backoff.ts';
 import { openingBytes, readGreeting } from '../../src/queue/preface.ts';
 import { PLACE_TICK_MS, placeToken } from '../../src/queue/token.ts';
 import { settingsFrame } from '../long/line.ts';
-import { clusterModel, hostOf, type PoolShape, portsOf, serverNameOf, ZONE } from './balancer-model.ts';
+import {
+  buildersNameOf,
+  clusterModel,
+  hostOf,
+  type PoolShape,
+  portsOf,
+  serverNameOf,
+} from './balancer-model.ts';
 import { type Buildkitd, startBuildkitd } from './buildkitd.ts';
 import { type Authority, issue, type KeyPair, makeAuthority, trust } from './certificates.ts';
 import { type DnsServer, startDnsServer } from './dns-server.ts';
@@ -199,7 +206,7 @@ export class Rig implements AsyncDisposable {
   async builderPair(pool: string): Promise<KeyPair | null> {
     if (!this.options.tls) return null;
     return await issue(this.authority, join(this.folder, `builders-${pool}`), 'builder', [
-      `*.pool-${pool}-builders.${ZONE}`,
+      buildersNameOf(pool),
     ]);
   }
 
@@ -212,7 +219,7 @@ export class Rig implements AsyncDisposable {
       await issue(authority, join(this.folder, 'client'), 'runner', []),
     ];
     for (const { name } of this.options.pools) {
-      const names = [`*.pool-${name}-builders.${ZONE}`];
+      const names = [buildersNameOf(name)];
       pairs.push(await issue(authority, join(this.folder, `builders-${name}`), 'builder', names));
     }
     for (const pair of pairs) await trust(pair, trusted);

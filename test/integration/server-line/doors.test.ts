@@ -103,7 +103,7 @@ test('names tell architectures apart on the shared port; others are refused in t
 test('a head start: release builds go first, unless somebody has waited longer than that', async () => {
   await rig.startStandIns('ranked', [0]);
   rig.announce('ranked', 0);
-  const release = await issue(rig.authority, join(rig.folder, 'release'), "release's runner", []);
+  const release = await issue(rig.authority, join(rig.folder, 'release'), 'release-runner', []);
   const door = rig.door('ranked');
   const blocker = rig.join('blocker', door);
   await blocker.granted;
