@@ -1,4 +1,5 @@
 /** The pool document of a pool, from its sizing. */
+import { NATIVE_PLATFORMS } from '../build/architecture.ts';
 import { POOL_DOCUMENT_SCHEMA, type PoolArchitecture, type PoolDocument } from '../pool-document/document.ts';
 import { backendName } from './haproxy.ts';
 import { imagesOf, versionOf } from './images.ts';
@@ -31,7 +32,7 @@ export function describePool(sizing: PoolSizing): PoolDocument {
 function describeArchitecture({ name, architecture, names, line }: ArchitectureSizing): PoolArchitecture {
   return {
     arch: name,
-    platforms: [`linux/${name}`],
+    platforms: NATIVE_PLATFORMS[name],
     endpoint: line.endpoint.value,
     max_builders: architecture.replicas ?? architecture.max,
     expected_cold_start_s: seconds(line.coldStartMs.value),

@@ -465,8 +465,6 @@ test.each(['SIGTERM', 'SIGKILL'] as const)(
             endpoint,
             platforms: [],
             tls: { key, ca: key, cert: key },
-            proxies: undefined,
-            maxBuilders: undefined,
           },
         ],
         folder: run,

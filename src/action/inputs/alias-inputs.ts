@@ -54,7 +54,11 @@ export function withAliases(source: InputSource, problems: Problems): InputSourc
       );
     }
   }
-  return { ...source, read: (name) => values.get(name) ?? source.read(name) };
+  return {
+    ...source,
+    read: (name) => values.get(name) ?? source.read(name),
+    readWhole: (name) => values.get(name) ?? source.readWhole(name),
+  };
 }
 
 /** Milliseconds to wait in all; undefined when neither is given. */

@@ -456,14 +456,18 @@ const document = section(
   'document',
 );
 
+/** Of the day over which places are told apart, as much is left for waiting (HeadStart in haproxy/model.ts). */
+const MAX_HEAD_START_MS = 12 * 3_600_000;
+
 const priorities = list(
   section('Builds that count as having joined earlier than they did.', {
     name: dnsLabel().meta({ description: 'For people and logs.' }),
-    'head-start': text(DURATION_PATTERN, 'write a duration from 1s to 24h, such as 10m')
+    'head-start': text(DURATION_PATTERN, 'write a duration from 1s to 12h, such as 10m')
       .refine(
-        (written) => (parseDuration(written) ?? 0) >= 1000 && (parseDuration(written) ?? 0) <= 86_400_000,
+        (written) =>
+          (parseDuration(written) ?? 0) >= 1000 && (parseDuration(written) ?? 0) <= MAX_HEAD_START_MS,
         {
-          error: 'write a duration from 1s to 24h, such as 10m',
+          error: 'write a duration from 1s to 12h, such as 10m',
         },
       )
       .meta({ description: 'How much earlier.', examples: ['10m'] }),

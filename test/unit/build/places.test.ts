@@ -3,7 +3,7 @@ import { createServer, type Socket } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import type { Arch } from '../../../src/build/architecture.ts';
 import { type PlaceStep, Places } from '../../../src/build/places.ts';
-import type { Plan, PlannedNode } from '../../../src/build/plan.ts';
+import type { PlannedNode, SessionPlan } from '../../../src/build/plan.ts';
 import { Story } from '../../../src/build/story.ts';
 import { type Gateway, openGateway } from '../../../src/gateway/gateway.ts';
 import { eventually } from '../../support/local-pool.ts';
@@ -71,14 +71,17 @@ function grant(visit: Visit): void {
 async function plannedPlaces(archs: readonly Arch[]) {
   visits.splice(0);
   const nodes = await Promise.all(archs.map(line));
-  const plan: Plan = {
+  const plan: SessionPlan = {
     nodes,
     queueTimeoutMs: 30_000,
     connectTimeoutMs: 1_000,
     backoff: { baseMs: 1, capMs: 2 },
     lostBuilderRetries: 0,
     metrics: undefined,
-    work: { kind: 'run', script: '' },
+    fallback: 'none',
+    buildxVersion: undefined,
+    warnings: [],
+    work: { kind: 'run', script: '', platforms: [] },
   };
   const gateways: Gateway[] = [];
   for (const _ of nodes) gateways.push(await openGateway({ carry: 'splice' }));

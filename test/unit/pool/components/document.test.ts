@@ -20,7 +20,7 @@ test('tells what the server side has derived, and nothing else', () => {
   });
   expect(document.architectures[0]).toEqual({
     arch: 'amd64',
-    platforms: ['linux/amd64'],
+    platforms: ['linux/amd64', 'linux/386'],
     endpoint: amd64?.line.endpoint.value,
     max_builders: 16,
     expected_cold_start_s: (amd64?.line.coldStartMs.value ?? 0) / 1000,
