@@ -40,6 +40,8 @@ export async function main(args: string[]): Promise<void> {
       RUNNER_TEMP: folder,
       INPUT_ENDPOINT: pool.endpoint,
       INPUT_CONTEXT: folder,
+      // What docker/build-push-action adds to every build by default, and bare buildctl does not.
+      INPUT_PROVENANCE: 'false',
     };
     const ways = {
       buildctl: () =>

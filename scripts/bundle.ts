@@ -11,15 +11,16 @@ const ENTRIES = {
   'bake-matrix': 'src/bake-matrix.ts',
 };
 
-/**
- * What few runs need and would cost all of them: imported dynamically in src/, a file of its own in dist/.
- * Those that speak HTTP bring a client along.
- */
-const LATE_ENTRIES: Record<string, string> = {
-  'buildx-install': 'src/build/buildx-install.ts',
+/** What few runs need and would cost all of them: imported dynamically in src/, a file of its own in dist/. */
+const LATE_ENTRIES = {
+  'set-up': 'src/action/run-setup.ts',
+  'local-session': 'src/build/local-session.ts',
   'pool-client': 'src/pool-document/client.ts',
   'pool-commands': 'src/pool/run-command.ts',
 };
+
+/** The same, for what needs the HTTP client that the others do without. */
+const HTTP_ENTRIES = { 'buildx-install': 'src/build/buildx-install.ts' };
 
 const lateEntries: Plugin = {
   name: 'late-entries',
@@ -27,7 +28,8 @@ const lateEntries: Plugin = {
     onResolve({ filter: /^\.{1,2}\/.*\.ts$/ }, ({ kind, path, resolveDir }) => {
       if (kind !== 'dynamic-import') return undefined;
       const source = relative('.', join(resolveDir, path));
-      const name = Object.keys(LATE_ENTRIES).find((entry) => LATE_ENTRIES[entry] === source);
+      const all = Object.entries({ ...LATE_ENTRIES, ...HTTP_ENTRIES });
+      const [name] = all.find(([, entry]) => entry === source) ?? [];
       if (name === undefined)
         return { errors: [{ text: `${source} is imported late, but is no late entry` }] };
       return { path: `./${name}.js`, external: true };
@@ -49,6 +51,7 @@ export async function bundle(folder: string): Promise<void> {
     format: 'esm',
     minifyWhitespace: true,
     minifySyntax: true,
+    minifyIdentifiers: true,
     legalComments: 'linked',
     // Some dependencies are CommonJS and call require() for Node's own modules.
     banner: {
@@ -58,7 +61,7 @@ export async function bundle(folder: string): Promise<void> {
   } satisfies BuildOptions;
   await build({
     ...options,
-    entryPoints: ENTRIES,
+    entryPoints: { ...ENTRIES, ...LATE_ENTRIES },
     // @actions/core carries a whole HTTP client for OIDC tokens, which are never asked for here: 400 kB and 40 ms a start.
     // What else takes long to load is loaded when it is needed.
     alias: {
@@ -67,7 +70,7 @@ export async function bundle(folder: string): Promise<void> {
       crypto: './scripts/late-crypto.ts',
     },
   });
-  await build({ ...options, entryPoints: LATE_ENTRIES });
+  await build({ ...options, entryPoints: HTTP_ENTRIES });
   const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
   await mkdir(folder, { recursive: true });
   // The bundles are ES modules wherever the folder is copied to.

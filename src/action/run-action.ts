@@ -1,9 +1,9 @@
 import * as core from '@actions/core';
 import { findBuildx, type WantedBuildx } from '../build/buildx.ts';
-import { isOutOfReach, type LocalWorld, runLocally } from '../build/local-session.ts';
+import type { LocalWorld } from '../build/local-session.ts';
 import type { Plan, SessionPlan } from '../build/plan.ts';
 import { runSession } from '../build/session.ts';
-import { Story } from '../build/story.ts';
+import { isOutOfReach, Story } from '../build/story.ts';
 import { secretValues } from '../build/work.ts';
 import { makeReport } from '../report/build-report.ts';
 import { Announcer } from './announcer.ts';
@@ -12,7 +12,6 @@ import { LeftBehind } from './left-behind.ts';
 import { watchLines } from './line-watch.ts';
 import { describeFailure, publish } from './publish.ts';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
-import { runSetup } from './run-setup.ts';
 import { settle } from './settle.ts';
 
 /**
@@ -47,7 +46,10 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
   // Awaited in the session, which may end without it.
   buildx.catch(() => {});
   const { work } = plan;
-  if (work.kind === 'setup') return await runSetup(plan, work, { env, folder, buildx, signal });
+  if (work.kind === 'setup') {
+    const { runSetup } = await import('./run-setup.ts');
+    return await runSetup(plan, work, { env, folder, buildx, signal });
+  }
   const over = new AbortController();
   const look = watchLines(plan, AbortSignal.any([signal, over.signal]));
   const announcer = new Announcer({
@@ -76,6 +78,7 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
         : new Story([]).finish('unreachable', undefined, plan.unreached);
     announcer.stop();
     if (plan.fallback === 'local' && isOutOfReach(result)) {
+      const { runLocally } = await import('../build/local-session.ts');
       core.warning(`${result.reason}; building on this machine instead (\`fallback: local\`)`);
       result = await runLocally(work, world, result);
     }

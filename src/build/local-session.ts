@@ -23,11 +23,6 @@ export interface LocalWorld extends SessionWorld {
   readonly onWarning: (message: string) => void;
 }
 
-/** Whether the pool could not be had, and nothing has been built: all that a fallback is for. */
-export function isOutOfReach({ outcome, runs }: SessionResult): boolean {
-  return (outcome === 'queue-timeout' || outcome === 'unreachable') && runs === 0;
-}
-
 /** `refusal` is what the pool came to; its wait and its course are part of the result. */
 export async function runLocally(
   work: SessionWork,

@@ -26,6 +26,11 @@ export interface SessionResult {
   readonly local: boolean;
 }
 
+/** Whether the pool could not be had, and nothing has been built: all that a fallback is for. */
+export function isOutOfReach({ outcome, runs }: SessionResult): boolean {
+  return (outcome === 'queue-timeout' || outcome === 'unreachable') && runs === 0;
+}
+
 /** How the wait for one architecture's builder went. */
 export interface NodeResult {
   readonly arch: Arch;

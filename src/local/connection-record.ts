@@ -33,7 +33,8 @@ export function parseConnectionRecord(line: string): ConnectionRecord | null {
   return {
     frontend: fields.frontend,
     server: fields.server === NO_SERVER ? null : fields.server,
-    place: fields.place === '' ? null : Number.parseInt(fields.place, 16),
+    // HAProxy writes what it does not know as a dash, or as nothing.
+    place: /^[0-9a-f]+$/i.test(fields.place) ? Number.parseInt(fields.place, 16) : null,
     acceptedAtMs: acceptedMs,
     assignedAtMs: granted ? acceptedMs + queueMs : null,
     grantedAtMs: granted ? acceptedMs + queueMs + connectMs : null,
