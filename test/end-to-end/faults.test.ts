@@ -1,7 +1,7 @@
 /**
  * Every row of docs/outcomes.md on the real parts: buildkitd, HAProxy, buildx, the bundled Action.
  */
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -334,10 +334,23 @@ describe('cancelled as the runner does it', () => {
     return code;
   };
 
-  test('while waiting: the place is given up at once', async () => {
+  /** The inputs of each mode for the same work. */
+  const MODES = {
+    build: (script: string) => ({ context: context(script) }),
+    bake: (script: string) => {
+      const folder = context(script);
+      const file = join(folder, 'docker-bake.json');
+      writeFileSync(file, JSON.stringify({ target: { default: { context: folder } } }));
+      return { source: '.', files: file, targets: 'default', allow: `fs.read=${folder}` };
+    },
+    run: (script: string) => ({ run: `"$BUILDX" build --progress=plain "${context(script)}"` }),
+  } as const;
+  const modes = ['build', 'bake', 'run'] as const;
+
+  test.each(modes)('while waiting: the place is given up at once (%s)', async (mode) => {
     const running = [start({ context: context(LONG) }), start({ context: context(LONG) })];
     for (const action of running) await action.says(IN_RUN);
-    const action = start({ context: context(SHORT) });
+    const action = start(MODES[mode](SHORT));
     await busy(3);
     action.signal('SIGINT');
     expect(await eventually('left the line', async () => (await sessionsOf(pool)) === 2)).toBeLessThan(1_000);
@@ -347,8 +360,8 @@ describe('cancelled as the runner does it', () => {
     for (const other of running) await cancel(other);
   });
 
-  test('in mid-RUN: the builder is free within a second, nothing is left', async () => {
-    const action = start({ context: context(LONG) });
+  test.each(modes)('in mid-RUN: the builder is free within a second, nothing is left (%s)', async (mode) => {
+    const action = start(MODES[mode](LONG));
     await action.says(IN_RUN);
     action.signal('SIGINT');
     expect(await eventually('builder free', async () => (await sessionsOf(pool)) === 0)).toBeLessThan(1_000);
