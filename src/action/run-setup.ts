@@ -2,6 +2,7 @@
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import * as core from '@actions/core';
 import type { Buildx } from '../build/buildx.ts';
 import type { Plan } from '../build/plan.ts';
@@ -35,7 +36,7 @@ export async function runSetup(
       env,
       folder,
       buildx,
-      gatewayEntry: new URL('./gateway.js', import.meta.url).pathname,
+      gatewayEntry: fileURLToPath(new URL('./gateway.js', import.meta.url)),
       reportPath,
       runner: findRunner(process.ppid),
       signal,

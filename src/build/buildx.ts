@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { getExecOutput } from '@actions/exec';
 import { parsePlatform } from './architecture.ts';
+import { buildxEnvironment } from './child-environment.ts';
 
 /** How to call buildx: as a plugin of the docker command, or on its own. */
 export interface Buildx {
@@ -116,7 +117,7 @@ async function versionOf(buildx: Buildx, env: NodeJS.ProcessEnv): Promise<string
 
 async function askVersion(command: string, prefix: readonly string[], env: NodeJS.ProcessEnv) {
   return await getExecOutput(command, [...prefix, 'version'], {
-    env: definedOnly(env),
+    env: definedOnly(buildxEnvironment(env)),
     silent: true,
     ignoreReturnCode: true,
   });

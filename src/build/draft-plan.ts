@@ -82,6 +82,7 @@ function settleRest(draft: DraftPlan, document: PoolDocument | undefined): Omit<
       document === undefined
         ? DIAL_BACKOFF
         : { baseMs: document.redial.base_ms, capMs: document.redial.cap_ms },
+    lingerMs: document === undefined ? undefined : document.linger_s * 1000,
     lostBuilderRetries: draft.lostBuilderRetries,
     metrics: document?.metrics ?? undefined,
     fallback: draft.fallback,
@@ -104,7 +105,9 @@ function nodesOfTemplate(draft: DraftPlan): readonly PlannedNode[] {
   const offer = (arch: Arch): Offer => {
     const result = parseEndpoint(template.text, arch);
     if (result.kind === 'problem')
-      throw new PlanProblems([`\`${template.from}\` is ${JSON.stringify(template.text)}: ${result.problem}`]);
+      throw new PlanProblems([
+        `\`${template.from}\` is ${JSON.stringify(template.text.replace(/\/\/[^@/]*@/, '//***@'))}: ${result.problem}`,
+      ]);
     return {
       arch,
       platforms: NATIVE_PLATFORMS[arch].flatMap((text) => parsePlatform(text) ?? []),

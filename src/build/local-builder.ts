@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { getExecOutput } from '@actions/exec';
 import type { Buildx } from './buildx.ts';
 import { Child, type ChildEnd } from './child.ts';
+import { buildxEnvironment } from './child-environment.ts';
 
 export interface LocalBuilder {
   /** For `--builder` and BUILDX_BUILDER. */
@@ -30,7 +31,7 @@ export interface LocalBuilderTrace {
 
 /**
  * Makes the builder and waits until it answers, at most as long as its image takes to be pulled.
- * `env` has BUILDX_CONFIG, a private folder. `onStart` is told before anything is made.
+ * `env` has BUILDX_CONFIG, a private folder. `onChild` is told of each program that is started.
  * Rejects with `NoLocalBuilder`, and with the signal's reason; nothing is left then.
  */
 export async function startLocalBuilder(
@@ -38,6 +39,7 @@ export async function startLocalBuilder(
   name: string,
   env: NodeJS.ProcessEnv,
   signal: AbortSignal,
+  onChild: (pid: number) => void,
 ): Promise<LocalBuilder> {
   const remove = () => removeLocalBuilder(buildx, name, env);
   const created = await runBuildx(
@@ -45,9 +47,12 @@ export async function startLocalBuilder(
     ['create', '--name', name, '--driver', 'docker-container'],
     env,
     signal,
+    onChild,
   );
   const booted =
-    created.code === 0 ? await runBuildx(buildx, ['inspect', '--bootstrap', name], env, signal) : created;
+    created.code === 0
+      ? await runBuildx(buildx, ['inspect', '--bootstrap', name], env, signal, onChild)
+      : created;
   if (booted.code === 0 && !signal.aborted) return { name, remove };
   await remove();
   signal.throwIfAborted();
@@ -80,7 +85,10 @@ export async function removeLocalBuilderOf(
   if (state === '') return undefined;
   const trace = JSON.parse(state) as LocalBuilderTrace;
   if (!existsSync(join(trace.buildxConfig, 'instances', trace.name))) return undefined;
-  return await removeLocalBuilder(trace, trace.name, { ...env, BUILDX_CONFIG: trace.buildxConfig });
+  return await removeLocalBuilder(trace, trace.name, {
+    ...buildxEnvironment(env),
+    BUILDX_CONFIG: trace.buildxConfig,
+  });
 }
 
 async function runBuildx(
@@ -88,8 +96,10 @@ async function runBuildx(
   args: readonly string[],
   env: NodeJS.ProcessEnv,
   signal: AbortSignal,
+  onChild: (pid: number) => void,
 ): Promise<ChildEnd> {
   const child = await Child.start(command, [...prefix, ...args], { env, cwd: process.cwd(), keepTail: true });
+  onChild(child.pid);
   const end = () => void child.terminate();
   signal.addEventListener('abort', end, { once: true });
   if (signal.aborted) end();

@@ -2,6 +2,7 @@
 import { basename, join, resolve } from 'node:path';
 import { BakeProblem } from './bake-definition.ts';
 import { BakeFiles } from './bake-reading.ts';
+import { describeCheck } from './check-result.ts';
 import { Child, type ChildEnd } from './child.ts';
 import { buildxEnvironment, scriptEnvironment } from './child-environment.ts';
 import { NO_IMAGE, readImage } from './image-result.ts';
@@ -29,7 +30,6 @@ export async function runLocally(
   world: LocalWorld,
   refusal: SessionResult,
 ): Promise<SessionResult> {
-  const buildx = await world.buildx;
   const name = `pool-local-${basename(world.folder).replace(/^.*-/, '').toLowerCase()}`;
   const buildxConfig = join(world.folder, 'buildx');
   const variables = { BUILDX_CONFIG: buildxConfig, BUILDX_BUILDER: name };
@@ -57,9 +57,12 @@ export async function runLocally(
     };
   };
   try {
+    const buildx = await world.buildx;
     await buildx.accept();
     world.onBuilder({ command: buildx.command, prefix: buildx.prefix, name, buildxConfig });
-    builder = await startLocalBuilder(buildx, name, env, world.signal);
+    builder = await startLocalBuilder(buildx, name, env, world.signal, (pid) =>
+      world.onStep({ kind: 'started', pid }),
+    );
     const files = { imageId: join(world.folder, 'iid'), metadata: join(world.folder, 'metadata.json') };
     let child: Child;
     if (work.kind === 'run') {
@@ -80,19 +83,26 @@ export async function runLocally(
         env: { ...env, ...command.env },
         cwd: resolve(world.cwd, command.folder ?? '.'),
         keepTail: true,
+        keepHead: work.call !== undefined,
       });
     }
     world.onStep({ kind: 'started', pid: child.pid });
     const end = await endOf(child, world.signal);
     if (world.signal.aborted) return finish('cancelled', { exitCode: undefined, reason: 'cancelled' });
     if (end.code !== 0) {
-      return finish('failed', { exitCode: end.code ?? undefined, reason: describeFailedEnd(end) });
+      return finish('failed', {
+        exitCode: end.code ?? undefined,
+        reason: describeFailedEnd({
+          ...end,
+          tail: (work.kind === 'run' ? undefined : describeCheck(work, end.head)) ?? end.tail,
+        }),
+      });
     }
     const image = work.kind === 'run' ? NO_IMAGE : await readImage(files);
     return finish('succeeded', { exitCode: 0, reason: undefined, image });
   } catch (error) {
     if (world.signal.aborted) return finish('cancelled', { exitCode: undefined, reason: 'cancelled' });
-    if (error instanceof NoLocalBuilder)
+    if (error instanceof NoLocalBuilder || isBuildxProblem(error))
       return { ...refusal, reason: `${refusal.reason}; and ${error.message}` };
     if (error instanceof BakeProblem) return finish('failed', { exitCode: undefined, reason: error.message });
     throw error;
@@ -100,6 +110,11 @@ export async function runLocally(
     const trouble = await builder?.remove();
     if (trouble !== undefined) world.onWarning(trouble);
   }
+}
+
+/** By its name: this module is a bundle of its own, and the class in it another one than main's. */
+function isBuildxProblem(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'BuildxProblem';
 }
 
 async function endOf(child: Child, signal: AbortSignal): Promise<ChildEnd> {

@@ -17,6 +17,8 @@ export interface Plan {
   readonly queueTimeoutMs: number;
   /** How long one attempt to connect may last. */
   readonly connectTimeoutMs: number;
+  /** Set-up mode: how long a builder is kept after its last client has left; undefined: the pool does not say. */
+  readonly lingerMs?: number | undefined;
   /** For dialling again. */
   readonly backoff: Backoff;
   /** How often the work is run again when a builder was lost after the build had begun. */

@@ -39,8 +39,8 @@ const VERSION_AFTER_MS = 500;
 
 /**
  * Waits for the builders, works on them, and goes to others as often as the plan allows when one is lost. The outcomes
- * `queue-timeout` and `unreachable` mean that the pool could not be had, and that nothing has been built: whoever
- * wants to build elsewhere then, starts from there.
+ * `queue-timeout` and `unreachable` mean that the pool could not be had; where nothing was `tried` either, whoever wants
+ * to build elsewhere starts from there.
  */
 export async function runSession(plan: SessionPlan, world: SessionWorld): Promise<SessionResult> {
   const story = new Story(plan.nodes);
@@ -62,6 +62,7 @@ export async function runSession(plan: SessionPlan, world: SessionWorld): Promis
           lostInARow += 1;
           break;
         case 'builder-lost':
+          story.tried = true;
           if (retriesLeft === 0) return story.finish('builder-lost', end.exitCode, end.reason);
           retriesLeft -= 1;
           lostInARow = 0;
@@ -115,6 +116,7 @@ async function runOnce(
     if (plan.work.kind === 'run') {
       const shell = ['--noprofile', '--norc', '-eo', 'pipefail', '-c', plan.work.script];
       const env = { ...scriptEnvironment(world.env), ...builderVariables(world, builder) };
+      story.tried = true;
       child = await Child.start('bash', shell, { env, cwd: world.cwd, keepTail: false });
     } else {
       const env = { ...buildxEnvironment(world.env), ...builderVariables(world, builder) };
@@ -127,6 +129,7 @@ async function runOnce(
       const loss = await Promise.race([reading, places.firstLoss()]);
       if (loss !== undefined) {
         const reason = `the builder went away before the build began (${describeLoss(loss.end)})`;
+        story.released();
         return { verdict: 'dial-again', exitCode: undefined, reason, image: NO_IMAGE };
       }
       const command = workCommand(plan.work, {

@@ -22,13 +22,15 @@ export interface SessionResult {
   /** One for each of the plan's nodes, in their order. */
   readonly nodes: readonly NodeResult[];
   readonly image: ImageResult;
+  /** Whether a build was sent to a builder, or a script begun: nothing must be done elsewhere then. */
+  readonly tried: boolean;
   /** Whether this machine's own engine did the work, and not the pool. */
   readonly local: boolean;
 }
 
 /** Whether the pool could not be had, and nothing has been built: all that a fallback is for. */
-export function isOutOfReach({ outcome, runs }: SessionResult): boolean {
-  return (outcome === 'queue-timeout' || outcome === 'unreachable') && runs === 0;
+export function isOutOfReach({ outcome, tried }: SessionResult): boolean {
+  return (outcome === 'queue-timeout' || outcome === 'unreachable') && !tried;
 }
 
 /** How the wait for one architecture's builder went. */
@@ -55,6 +57,8 @@ export class Story {
   readonly timeline: Attempt[] = [];
   /** The place in every line. */
   joinedAtMs: number | undefined;
+  /** Whether a build was sent to a builder, or a script begun. */
+  tried = false;
   /** When the search for builders ends: one that is lost before its build began does not move it. */
   deadlineAtMs: number | undefined;
   readonly #nodes: readonly PlannedNode[];
@@ -183,6 +187,7 @@ export class Story {
       timeline: this.timeline,
       nodes,
       image,
+      tried: this.tried,
       local: false,
     };
   }

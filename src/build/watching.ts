@@ -129,7 +129,8 @@ export async function watchScript(world: ScriptWorld, child: Child): Promise<Wat
       } else {
         await pause(delayMs(plan.backoff, lostInARow, Math.random()), signal);
       }
-      // A script that has no further use for a builder needs no other one.
+      // A script that has no further use for a builder needs no other one, and one that comes back searches anew.
+      if (gateways.every(({ clients }) => clients === 0)) story.searchAnew();
       if (!(await hasClient(gateways, signal))) return;
       await places.takeAll(signal);
     }

@@ -73,7 +73,12 @@ export function dial(options: DialOptions): Promise<Grant> {
       }
       ignore();
       tcp.on('error', () => {});
-      socket = startTls(tcp, endpoint.host, tls).once('secureConnect', onConnected);
+      try {
+        socket = startTls(tcp, endpoint.host, tls).once('secureConnect', onConnected);
+      } catch (error) {
+        fail(new LineFailure('tls-refused', `TLS to ${endpoint.url} can't be begun: ${String(error)}`));
+        return;
+      }
       listen();
     };
     const onConnected = () => {

@@ -55,6 +55,15 @@ export function checkTlsMaterial(material: TlsMaterial, nowMs: number): readonly
   if (typeof own === 'object' && typeof secret === 'object' && own[0]?.checkPrivateKey(secret) === false) {
     add('key', 'is not the key of the first certificate in `cert`: give the pair that was issued together');
   }
+  if (problems.length === 0) {
+    try {
+      // What OpenSSL itself will not have, such as a key too short, would end the process later.
+      tls().createSecureContext(contextOf(material));
+    } catch (error) {
+      const { code = 'unknown' } = error as NodeJS.ErrnoException;
+      add(cert === undefined ? 'ca' : 'cert', `can’t be used for TLS (${code})`);
+    }
+  }
   if (
     serverName !== undefined &&
     isIP(serverName) === 0 &&
@@ -66,6 +75,14 @@ export function checkTlsMaterial(material: TlsMaterial, nowMs: number): readonly
     );
   }
   return problems;
+}
+
+function contextOf({ ca, cert, key }: TlsMaterial): Pick<ConnectionOptions, 'ca' | 'cert' | 'key'> {
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  };
 }
 
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
@@ -119,9 +136,7 @@ export function startTls(socket: Socket, host: string, material: TlsMaterial): T
     checkServerIdentity: (_, certificate) => tls().checkServerIdentity(name, certificate),
     ALPNProtocols: ['h2'],
     minVersion: 'TLSv1.2',
-    ...(material.ca === undefined ? {} : { ca: material.ca }),
-    ...(material.cert === undefined ? {} : { cert: material.cert }),
-    ...(material.key === undefined ? {} : { key: material.key }),
+    ...contextOf(material),
   };
   return tls().connect(options);
 }

@@ -206,6 +206,8 @@ class Line {
         this.#forgetPlace();
         break;
       case 'step-aside':
+        // A builder that was had ends a search; coming back to its line is another one.
+        if (this.#phase === 'attached') this.#deadlineAtMs = undefined;
         this.#owed = this.#phase === 'attached' && (this.#gateway?.clients ?? 0) > 0;
         this.#putBack('set-aside', 'a builder of another architecture comes first');
         break;

@@ -7,7 +7,7 @@ import { planRegistration, type RegisteredNode, register, unregister } from './b
 import { endGateway, type GatewayProcess, startGateway } from './gateway-process.ts';
 import type { LinesOptions } from './lines.ts';
 import type { SetupState } from './setup-state.ts';
-import type { SetupWork } from './setup-work.ts';
+import { DEFAULT_LINGER_MS, type SetupWork } from './setup-work.ts';
 
 export interface SetupWorld {
   readonly env: NodeJS.ProcessEnv;
@@ -26,7 +26,10 @@ export interface SetupWorld {
 }
 
 /** Where to look for builders, and for how long; a part of every plan. */
-export type Search = Pick<LinesOptions, 'nodes' | 'queueTimeoutMs' | 'connectTimeoutMs' | 'backoff'>;
+export type Search = Pick<LinesOptions, 'nodes' | 'queueTimeoutMs' | 'connectTimeoutMs' | 'backoff'> & {
+  /** What the pool says of it, ms. */
+  readonly lingerMs?: number | undefined;
+};
 
 /** The builder that later steps find. */
 export interface SetUpBuilder {
@@ -59,7 +62,7 @@ export async function setUp(work: SetupWork, search: Search, world: SetupWorld):
         nodes,
         folder,
         hold: work.hold,
-        lingerMs: work.lingerMs,
+        lingerMs: work.lingerMs ?? search.lingerMs ?? DEFAULT_LINGER_MS,
         queueTimeoutMs,
         connectTimeoutMs,
         backoff,

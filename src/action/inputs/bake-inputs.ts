@@ -60,8 +60,19 @@ export function readBake(source: InputSource, facts: GitHubFacts, problems: Prob
     pull: reader.flag('pull'),
     push: reader.flag('push'),
     sbom: reader.optional('sbom'),
-    gitToken: reader.variableText('BUILDX_BAKE_GIT_AUTH_TOKEN') ?? reader.optional('github-token'),
+    // The job's token opens the job's own repository and is sent to nobody else; the variable names one for any source.
+    gitToken:
+      reader.variableText('BUILDX_BAKE_GIT_AUTH_TOKEN') ??
+      (isOwnRepository(from, facts, reader) ? reader.optional('github-token') : undefined),
   };
+}
+
+function isOwnRepository(source: BakeSource, facts: GitHubFacts, reader: InputReader): boolean {
+  const own = gitContext(facts, reader.gitContextSettings());
+  if (source.kind !== 'remote' || own === undefined) return false;
+  const [repository = ''] = own.split('#');
+  const [asked = ''] = source.url.split('#');
+  return asked === repository;
 }
 
 function readSource(reader: InputReader, facts: GitHubFacts, workspace: string): BakeSource {

@@ -17,7 +17,9 @@ export interface ListForm {
  * @throws CsvProblem
  */
 export function parseList(text: string, form: ListForm = {}): readonly string[] {
-  const records = parseRecords(text, form.quotes === 'belong' ? null : '"');
+  // Lines end as they like, each its own way.
+  const lines = form.whiteSpace === 'keep' ? text : text.replaceAll('\r\n', '\n');
+  const records = parseRecords(lines, form.quotes === 'belong' ? null : '"');
   const items =
     form.commas === 'belong'
       ? records.map((record) => record.join(','))

@@ -1,11 +1,10 @@
 /** The inputs of set-up mode: a builder for the later steps of the job. */
 import type { Hold } from '../../setup/line-order.ts';
 import type { SetupWork } from '../../setup/setup-work.ts';
+import { DEFAULT_LINGER_MS } from '../../setup/setup-work.ts';
 import { parseDurationMs } from '../duration.ts';
 import type { InputSource, InputTable, Problems } from './source.ts';
 
-/** A little more than the 20 s after which a client of BuildKit's gives up and comes again. */
-export const DEFAULT_LINGER = '30s';
 /** Longer than any job of GitHub's hosted runners. */
 const MAX_LINGER_MS = 24 * 3_600_000;
 
@@ -22,7 +21,7 @@ export const SETUP_INPUTS = {
       'Set-up: `step` (by default) gives the builder back when the last client has left and `linger` is over, `job` keeps it until the end of the job',
   },
   linger: {
-    description: `Set-up: how long a builder is kept after its last client has left; by default ${DEFAULT_LINGER}`,
+    description: `Set-up: how long a builder is kept after its last client has left; by default what the pool document says, or ${DEFAULT_LINGER_MS / 1000}s`,
   },
   cleanup: {
     description:
@@ -76,13 +75,14 @@ function readHold(source: InputSource, problems: Problems): Hold {
   }
 }
 
-function readLinger(source: InputSource, problems: Problems): number {
-  const text = source.read('linger') || DEFAULT_LINGER;
+function readLinger(source: InputSource, problems: Problems): number | undefined {
+  const text = source.read('linger');
+  if (text === '') return undefined;
   const ms = parseDurationMs(text);
   if (ms === undefined) problems.add('linger', text, 'write a duration with its unit, such as 30s or 5m');
   else if (ms > MAX_LINGER_MS)
     problems.add('linger', text, 'choose 24h or less; `hold: job` keeps it longer');
-  return ms ?? 0;
+  return ms;
 }
 
 /** True when not given. YAML 1.2's core schema, which is what @actions/core reads too. */

@@ -27,7 +27,7 @@ const problemsOf = (given: Readonly<Record<string, string>>): readonly string[] 
 
 test('without anything to build or run, a step sets a builder up', () => {
   expect(plan({ endpoint })).toMatchObject({
-    work: { kind: 'setup', name: undefined, use: true, hold: 'step', lingerMs: 30_000, cleanup: true },
+    work: { kind: 'setup', name: undefined, use: true, hold: 'step', lingerMs: undefined, cleanup: true },
     nodes: [{ arch: 'amd64', platforms: [] }],
   });
   expect(
