@@ -191,7 +191,7 @@ test('while it waits a build says about where it stands, and how many builders t
     await eventually('in line', async () => (await pool.readCounters())?.queued === id);
     await waiting.at(-1)?.says('in line at');
     // Its first look at the line is the one that counts.
-    await new Promise((done) => setTimeout(done, 1_500));
+    await new Promise((done) => setTimeout(done, 5_000));
   }
   await waiting[0]?.says('about 1st in line · 1 of 1 builders busy');
   await waiting[1]?.says('about 2nd in line · 1 of 1 builders busy');
