@@ -1,8 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Arch } from '../build/architecture.ts';
 import type { Plan } from '../build/plan.ts';
 import { describeLine, LinePosition } from '../pool-document/line-view.ts';
 import { loadPoolClient } from '../pool-document/load-client.ts';
 
+/** Until the load balancer counts us: it reads the place first, and behind TLS the handshake comes before that. */
+const JOINING_MS = 1_000;
 /** Signs of life that are due every 15 s come a little early or late. */
 const SLACK_MS = 500;
 
@@ -21,8 +24,10 @@ export function watchLines(
     if (node?.proxies === undefined || sinceMs < metrics.interval_s * 1000 - SLACK_MS) return undefined;
     lookedAtMs.set(arch, Date.now());
     const position = positions.get(arch) ?? new LinePosition();
-    positions.set(arch, position);
     try {
+      // Counted before we are, we would be one of those who came after us.
+      if (!positions.has(arch)) await sleep(JOINING_MS, undefined, { signal });
+      positions.set(arch, position);
       const { fetchLine } = await loadPoolClient();
       const sample = await fetchLine(metrics.url, node.tls?.ca, node.proxies, signal);
       return sample === undefined ? undefined : describeLine(sample, position.see(sample), node.maxBuilders);
