@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { KubernetesObject } from '../../../../src/pool/components/object.ts';
-import { expectations, namespacesOf, violations } from '../../../../src/pool/network/reachability.ts';
 import type { Sizing } from '../../../../src/pool/sizing/model.ts';
 import { composeText, EXAMPLES, sizeText } from '../../../support/examples.ts';
+import { expectations, namespacesOf, violations } from '../../../support/network/reachability.ts';
 import { gatherRendered } from '../../../support/rendered.ts';
 
 /** Rows of the table that the rendered policies do not keep. */

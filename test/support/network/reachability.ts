@@ -4,7 +4,7 @@
  * The rows follow from pool.yaml; the pods come from rendered workloads, so that a policy that selects labels which no pod
  * has does not go unnoticed.
  */
-import type { ArchitectureSizing, PoolSizing, Sizing } from '../sizing/model.ts';
+import type { ArchitectureSizing, PoolSizing, Sizing } from '../../../src/pool/sizing/model.ts';
 import {
   type AddressPeer,
   type Cluster,

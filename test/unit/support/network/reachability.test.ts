@@ -4,10 +4,10 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Cluster } from '../../../../src/pool/network/evaluate.ts';
-import { expectations, namespacesOf, violations } from '../../../../src/pool/network/reachability.ts';
 import { composePool } from '../../../../src/pool/render/render.ts';
 import type { Sizing } from '../../../../src/pool/sizing/model.ts';
+import type { Cluster } from '../../../support/network/evaluate.ts';
+import { expectations, namespacesOf, violations } from '../../../support/network/reachability.ts';
 import { accept } from '../../../support/pool-yaml.ts';
 import { gatherRendered, type Rendered, readRendered } from '../../../support/rendered.ts';
 
