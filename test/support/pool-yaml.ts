@@ -166,7 +166,7 @@ const pool = sometimes({
 /** Files in which each value fits, and most of which fit as a whole. Keys that never go together are left out. */
 export const writtenFiles: fc.Arbitrary<string> = fc
   .record({
-    kubernetes: fc.constantFrom('1.29', '1.34', '1.35', '1.36'),
+    kubernetes: fc.constantFrom('1.30', '1.34', '1.35', '1.36'),
     pools: fc.dictionary(
       fc.constantFrom('buildkitd', 'trusted', 'forks'),
       fc

@@ -42,6 +42,7 @@ beforeAll(async () => {
       maxParallelism: 3,
       cache: { reservedBytes: 1_100_000_000, maxUsedBytes: 7_300_000_000, minFreeBytes: 2_500_000_000 },
       history: { maxAgeSeconds: 172_800, maxEntries: 50 },
+      mirrors: {},
     }),
   );
   child = spawn(

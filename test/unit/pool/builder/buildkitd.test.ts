@@ -19,6 +19,7 @@ const MODEL: BuildkitdModel = {
   maxParallelism: 12,
   cache: { reservedBytes: 10_000_000_000, maxUsedBytes: 3_000_000_000_000, minFreeBytes: 20_000_000_000 },
   history: { maxAgeSeconds: 172_800, maxEntries: 50 },
+  mirrors: { 'docker.io': ['registry.example.com/docker-hub', 'public.ecr.aws/docker'] },
 };
 
 /** Every key with a value, its parts separated by spaces; [] stands for the elements of a list. */

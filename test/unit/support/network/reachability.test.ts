@@ -91,6 +91,7 @@ test('any pool: any clients, TLS, ports, several pools in one namespace', () => 
     autoscaling: fc.constantFrom('keda', 'off'),
     monitoring: fc.constantFrom('prometheus-operator', 'none'),
     profile: fc.constantFrom('privileged', 'rootless'),
+    egress: fc.record({ cidrs: fc.subarray(['10.0.12.48/28', '192.168.10.20/32', 'fd12:3456::/64']) }),
     exposure: fc.record({
       clients,
       ports: fc.constantFrom('per-architecture', 'shared'),
