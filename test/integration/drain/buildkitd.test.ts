@@ -128,7 +128,8 @@ const go = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/go/bin'
   .map((path) => join(path, 'go'))
   .find((path) => existsSync(path));
 
-test.skipIf(go === undefined)(
+// On a machine without Go it may be left out; in CI it fails.
+test.skipIf(go === undefined && process.env['CI'] === undefined)(
   'the list of known keys is that of the pinned source',
   () => {
     const keys = execFileSync(go ?? 'go', ['run', './configkeys'], { cwd: 'tools/buildkit' }).toString();
