@@ -1,7 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { parse as parseToml } from 'smol-toml';
 import { describe, expect, test } from 'vitest';
 import { composePool } from '../../../../src/pool/render/render.ts';
 import { composeText, EXAMPLES, exampleNamed, pick, sizeText, type Tree } from '../../../support/examples.ts';
+import { accept } from '../../../support/pool-yaml.ts';
 
 const all = EXAMPLES.map(({ name, poolYaml }) => ({
   name,
@@ -378,6 +380,31 @@ describe('choices', () => {
     );
     expect(pods.every(({ imagePullSecrets }) => imagePullSecrets[0].name === 's')).toBe(true);
   });
+});
+
+test('the annotations for AWS in the operations guide fit the pool that they are for', () => {
+  const guide = readFileSync('docs/operations.md', 'utf8');
+  const section = /<!-- nlb -->\n\n```yaml\n(.*?)```/s.exec(guide)?.[1] ?? '';
+  const { sizing, warnings } = accept(
+    `version: 1\npools:\n  default:\n${section.replaceAll(/^(?=.)/gm, '    ')}    architectures: {amd64: {}, arm64: {}}\n`,
+  );
+  expect(warnings).toEqual([]);
+  const [pool] = sizing.pools;
+  if (pool === undefined) throw new Error('no pool');
+  const prefix = 'service.beta.kubernetes.io/aws-load-balancer-';
+  const annotations = new Map(
+    Object.entries(pool.pool.exposure.annotations).map(([key, value]) => [key.replace(prefix, ''), value]),
+  );
+  expect(annotations.get('healthcheck-port')).toBe(String(pool.balancer.metricsPort));
+  expect([...annotations.keys()].filter((key) => key.startsWith('listener-attributes.'))).toEqual(
+    pool.architectures.map(({ line }) => `listener-attributes.TCP-${line.port.value}`),
+  );
+  const attributes = new URLSearchParams(
+    annotations.get('target-group-attributes')?.replaceAll(',', '&') ?? '',
+  );
+  expect(Number(attributes.get('target_health_state.unhealthy.draining_interval_seconds'))).toBeGreaterThan(
+    pool.balancer.graceSeconds.value,
+  );
 });
 
 test('the examples are those that the documentation promises', () => {
