@@ -100,7 +100,7 @@ function describeDifference({ path, kind }: FolderDifference): string {
 
 const MEANINGS: Readonly<Record<Effect, string>> = {
   nothing: 'No build and no builder notices.',
-  nodes: 'Nodes are replaced, outside working hours, each once its builders are gone.',
+  nodes: 'New nodes have it; one with builders stays as it is until it is rolled: see docs/operations.md.',
   builders: 'Builders have to be replaced: each takes the change when its pod is deleted and drained.',
   balancer:
     'The load balancer is replaced: running builds end on the old one, waiting ones keep their places.',

@@ -160,13 +160,18 @@ const pool = sometimes({
     }),
     fc.constant({ service: 'load-balancer', host: '{arch}.builders.example.com' }),
   ),
+  egress: fc.record({ cidrs: fc.subarray(['10.0.12.34/32', '10.0.0.0/8', 'fd12:3456::/64']) }),
   balancer: sometimes({ 'metrics-port': port }),
+  mirrors: fc.dictionary(
+    fc.constantFrom('docker.io', 'registry.example.com:5000'),
+    fc.subarray(['mirror.example.com/docker-hub', 'public.ecr.aws/docker'], { minLength: 1 }),
+  ),
 });
 
 /** Files in which each value fits, and most of which fit as a whole. Keys that never go together are left out. */
 export const writtenFiles: fc.Arbitrary<string> = fc
   .record({
-    kubernetes: fc.constantFrom('1.29', '1.34', '1.35', '1.36'),
+    kubernetes: fc.constantFrom('1.30', '1.34', '1.35', '1.36'),
     pools: fc.dictionary(
       fc.constantFrom('buildkitd', 'trusted', 'forks'),
       fc

@@ -3,8 +3,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { INetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1/NetworkPolicy';
 import { parseAllDocuments } from 'yaml';
-import type { ClusterNamespace } from '../../src/pool/network/evaluate.ts';
-import type { Workload } from '../../src/pool/network/reachability.ts';
+import type { ClusterNamespace } from './network/evaluate.ts';
+import type { Workload } from './network/reachability.ts';
 
 export interface Rendered {
   readonly policies: readonly INetworkPolicy[];

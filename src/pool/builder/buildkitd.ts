@@ -17,6 +17,8 @@ export interface BuildkitdModel {
   /** Steps at once; 0 for no limit. */
   readonly maxParallelism: number;
   readonly cache: CacheLimits;
+  /** Registries to the mirrors that are asked before them, the first one first; over HTTPS, or loopback. */
+  readonly mirrors: Readonly<Record<string, readonly string[]>>;
   /** Of records of past builds. */
   readonly history: { readonly maxAgeSeconds: number; readonly maxEntries: number };
 }
@@ -54,6 +56,7 @@ function configuration(model: BuildkitdModel): Record<string, unknown> {
     },
     // Devices of the node are none of a build's business.
     cdi: { disabled: true },
+    ...(Object.keys(model.mirrors).length === 0 ? {} : { registry: registries(model.mirrors) }),
     history: { maxAge: model.history.maxAgeSeconds, maxEntries: model.history.maxEntries },
     worker: {
       containerd: { enabled: false },
@@ -66,6 +69,10 @@ function configuration(model: BuildkitdModel): Record<string, unknown> {
       },
     },
   };
+}
+
+function registries(mirrors: BuildkitdModel['mirrors']): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(mirrors).map(([host, list]) => [host, { mirrors: [...list] }]));
 }
 
 /**

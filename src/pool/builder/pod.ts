@@ -105,6 +105,7 @@ function files(pool: PoolSizing, architecture: ArchitectureSizing): Readonly<Rec
         minFreeBytes: builder.minFreeBytes.value,
       },
       history: HISTORY,
+      mirrors: pool.pool.mirrors,
     }),
     'start.sh': renderStart({
       cacheFolder: CACHE_FOLDER,

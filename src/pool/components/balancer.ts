@@ -83,7 +83,7 @@ function deployment(sizing: Sizing, pool: PoolSizing, files: Readonly<Record<str
         spec: {
           ...RESTRICTED_POD,
           ...pullSecrets(pool),
-          ...placeBesideBuilders(sizing, pool),
+          ...placeBesideBuilders(sizing, pool, 'haproxy'),
           serviceAccountName: pool.names.balancer,
           terminationGracePeriodSeconds: pool.balancer.graceSeconds.value,
           containers: [container(pool)],

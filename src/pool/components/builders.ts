@@ -86,7 +86,10 @@ function podSpec(pool: PoolSizing, arch: ArchitectureSizing, pod: BuilderPod, ac
     serviceAccountName: account,
     ...pullSecrets(pool),
     ...placeBuilders(arch),
-    ...(pod.fsGroup === null ? {} : { securityContext: { fsGroup: pod.fsGroup } }),
+    // By default the kubelet would walk the whole cache at every start and change group and mode of what BuildKit has unpacked.
+    ...(pod.fsGroup === null
+      ? {}
+      : { securityContext: { fsGroup: pod.fsGroup, fsGroupChangePolicy: 'OnRootMismatch' } }),
     terminationGracePeriodSeconds: arch.drain.graceSeconds.value,
     ...(pod.initContainers.length === 0 ? {} : { initContainers: [...pod.initContainers] }),
     containers: [...pod.containers],

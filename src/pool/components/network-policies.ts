@@ -42,7 +42,10 @@ export function networkPolicies({ cluster }: Sizing, pool: PoolSizing): readonly
     }),
     policy(pool, 'builder', `${pool.pool.name}-builder`, {
       ingress: [{ from: [inPool(pool, 'haproxy')], ports: tcp(ownPorts) }],
-      egress: [...dnsRules(cluster.dns), { to: outside() }],
+      egress: [
+        ...dnsRules(cluster.dns),
+        { to: [...outside(), ...pool.pool.egressCidrs.map((cidr): Peer => ({ ipBlock: { cidr } }))] },
+      ],
     }),
     policy(pool, 'document', pool.names.document, {
       ingress: [{ ...from(clients), ports: tcp([pool.document.port]) }],
@@ -111,8 +114,8 @@ function dnsRules({ namespace, labels, address }: ClusterDns): EgressRule[] {
 
 /**
  * Registries, sources, package indexes, wherever they are public; nothing of the private network, whose clusters, databases
- * and instance metadata a build has no business with. What builds do need there (a registry of one's own) is opened by one
- * more policy: policies add up.
+ * and instance metadata a build has no business with. What builds do need there, such as a registry of one's own, is in
+ * `egress.cidrs`.
  */
 function outside(): Peer[] {
   return [

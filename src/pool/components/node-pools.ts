@@ -65,7 +65,8 @@ function nodePool(
       },
       template: {
         metadata: { labels: { [BUILDER_NODE]: className } },
-        // No terminationGracePeriod: it would end builders before their own grace period is over.
+        // No terminationGracePeriod: with one, Karpenter also replaces nodes that have builders, and deletes these by the
+        // clock. After an outage of its own it gives them what is left, down to a second (terminator/eviction.go).
         spec: {
           nodeClassRef: { group: 'karpenter.k8s.aws', kind: 'EC2NodeClass', name: className },
           // Expiry would ignore every budget.

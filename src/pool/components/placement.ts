@@ -2,7 +2,7 @@
 import type { IPod } from 'kubernetes-models/v1/Pod';
 import type { Labels, Toleration } from '../config/model.ts';
 import type { ArchitectureSizing, PoolSizing, Sizing } from '../sizing/model.ts';
-import { componentLabels } from './object.ts';
+import { type Component, componentLabels } from './object.ts';
 
 type PodSpec = NonNullable<IPod['spec']>;
 type PodAffinity = NonNullable<PodSpec['affinity']>;
@@ -35,12 +35,27 @@ export function placeBuilders({ name, architecture, names }: ArchitectureSizing)
 }
 
 /**
+ * On a node that has died a pod stays for five minutes by default, and nothing takes its place meanwhile. A node that was
+ * only out of touch does no harm: its pods end as softly as in any replacement, and the gate of a builder takes one build
+ * at a time, whichever load balancer sends it.
+ */
+const DEAD_NODE_SECONDS = 30;
+const DEAD_NODE = ['node.kubernetes.io/not-ready', 'node.kubernetes.io/unreachable'].map(
+  (key) => ({ key, operator: 'Exists', effect: 'NoExecute', tolerationSeconds: DEAD_NODE_SECONDS }) as const,
+);
+
+/**
  * Of the load balancer and the pool document: never on a node that is made for builders, which comes and goes, and whose
  * going would end every build of the pool. Where builders run on any node this can only be a wish: a cluster of one node
  * must hold them all.
  */
-export function placeBesideBuilders(sizing: Sizing, pool: PoolSizing): Placement {
+export function placeBesideBuilders(
+  sizing: Sizing,
+  pool: PoolSizing,
+  component: 'haproxy' | 'document',
+): Placement {
   const { selector, tolerations } = pool.pool.balancer;
+  const apart: readonly Component[] = component === 'document' ? ['builder', 'document'] : ['builder'];
   const terms = avoidingTerms(sizing);
   const affinity: PodAffinity = {
     ...(terms.length === 0
@@ -49,20 +64,22 @@ export function placeBesideBuilders(sizing: Sizing, pool: PoolSizing): Placement
           nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: terms } },
         }),
     podAntiAffinity: {
-      preferredDuringSchedulingIgnoredDuringExecution: [
-        {
-          weight: 100,
-          podAffinityTerm: {
-            labelSelector: { matchLabels: { ...componentLabels(pool, 'builder') } },
-            topologyKey: 'kubernetes.io/hostname',
-          },
+      preferredDuringSchedulingIgnoredDuringExecution: apart.map((other) => ({
+        weight: 100,
+        podAffinityTerm: {
+          labelSelector: { matchLabels: { ...componentLabels(pool, other) } },
+          topologyKey: 'kubernetes.io/hostname',
         },
-      ],
+      })),
     },
   };
   return {
     ...(Object.keys(selector).length === 0 ? {} : { nodeSelector: { ...selector } }),
-    ...withTolerations(tolerations.map(renderToleration)),
+    tolerations: [
+      ...tolerations.map(renderToleration),
+      // Whoever names one of these taints has decided.
+      ...DEAD_NODE.filter(({ key }) => !tolerations.some((given) => given.key === key)),
+    ],
     affinity,
   };
 }

@@ -76,11 +76,15 @@ export interface Pool {
   readonly tls: Tls;
   readonly cache: Cache;
   readonly exposure: Exposure;
+  /** Address ranges of the private network that builds may reach; the internet they always may. */
+  readonly egressCidrs: readonly string[];
   readonly balancer: Balancer;
   readonly document: PoolDocument;
   /** Earlier ones are looked for first. Empty: only the order of joining counts. */
   readonly priorities: readonly PriorityClass[];
   readonly images: Images;
+  /** Registries to the mirrors that BuildKit asks before them, each a host with its path. */
+  readonly mirrors: Readonly<Record<string, readonly string[]>>;
   /** In the order of the file; at least one. */
   readonly architectures: readonly Architecture[];
 }

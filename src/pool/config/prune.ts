@@ -31,6 +31,7 @@ const FOLLOWS_FROM: Readonly<Record<string, readonly string[]>> = {
   tls: ['builds', 'architectures', 'scale-down', 'exposure'],
   cache: [],
   exposure: ['tls', 'architectures'],
+  egress: [],
   balancer: ['exposure'],
   document: [],
   priorities: ['tls'],

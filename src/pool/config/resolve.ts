@@ -139,6 +139,7 @@ function resolvePool(name: string, written: WrittenPool, findings: Finding[]): P
     tls: resolveTls(written.tls ?? {}, [...at, 'tls'], findings),
     cache,
     exposure: resolveExposure(written.exposure ?? {}),
+    egressCidrs: written.egress?.cidrs ?? [],
     balancer: {
       selector: written.balancer?.selector ?? {},
       tolerations: resolveTolerations(written.balancer?.tolerations),
@@ -156,6 +157,7 @@ function resolvePool(name: string, written: WrittenPool, findings: Finding[]): P
       document: written.images?.document ?? null,
       pullSecrets: written.images?.['pull-secrets'] ?? [],
     },
+    mirrors: written.mirrors ?? {},
     architectures: given.map(({ arch, own }) =>
       resolveArchitecture(
         arch,

@@ -117,8 +117,15 @@ const REFERENCE = /^[a-z0-9][-a-z0-9._:/]*(?::[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})
 function isAddressRange(written: string): boolean {
   const [address = '', bits = '', ...rest] = written.split('/');
   const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
-  return rest.length === 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= most;
+  // Kubernetes refuses, or takes for IPv4, what is IPv4 in the dress of IPv6.
+  const dressed = /^::ffff:/i.test(address);
+  return !dressed && rest.length === 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= most;
 }
+
+const addressRange = (example: string) => {
+  const remedy = `write an address range such as ${example}`;
+  return z.string({ error: remedy }).refine(isAddressRange, { error: remedy });
+};
 
 const dnsLabel = (remedy = 'write a DNS label: lower-case letters, digits and dashes, a letter first') =>
   text(LABEL, remedy);
@@ -200,7 +207,7 @@ const karpenter = section('Karpenter on EKS; needed where nodes are given as ins
   ami: text(/^[a-z0-9]+@[\w.-]+$/, 'write an alias such as al2023@v20260901')
     .meta({
       ...about(
-        'AMI alias. A version keeps nodes as they are; `latest` replaces them.',
+        'AMI alias. With `latest` each new node has the newest; one with builders keeps its own until it is rolled.',
         DEFAULTS.karpenter.ami,
       ),
     })
@@ -226,10 +233,7 @@ const cluster = section('The cluster that all pools live in.', {
   domain: text(SUBDOMAIN, 'write the DNS domain of Services, such as cluster.local')
     .meta({ ...about('DNS domain of Services.', DEFAULTS.cluster.domain) })
     .optional(),
-  kubernetes: text(
-    /^1\.(?:29|[3-9]\d)$/,
-    "write the cluster's version in quotes, '1.29' or later, such as '1.34'",
-  )
+  kubernetes: text(/^1\.[3-9]\d$/, "write the cluster's version in quotes, '1.30' or later, such as '1.34'")
     .meta({
       ...about(
         'Version of the cluster, in quotes. From 1.35 the autoscaler gets a tolerance of its own.',
@@ -426,17 +430,46 @@ const exposure = section(
         about('Namespaces.'),
         'write a list of namespaces',
       ),
-      cidrs: list(
-        z.string({ error: 'write an address range such as 10.0.0.0/8' }).refine(isAddressRange, {
-          error: 'write an address range such as 10.0.0.0/8',
-        }),
-        about('Address ranges.'),
-        'write a list of address ranges',
-      ),
+      cidrs: list(addressRange('10.0.0.0/8'), about('Address ranges.'), 'write a list of address ranges'),
     }).optional(),
   },
   'exposure',
 );
+
+const egress = section(
+  'What builds may reach beyond the internet.',
+  {
+    cidrs: list(
+      addressRange('10.0.12.34/32'),
+      about('Ranges of the private network, such as the endpoints of a private registry.'),
+      'write a list of address ranges',
+    ),
+  },
+  'egress',
+);
+
+const mirrors = z
+  .record(
+    text(
+      /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?$/,
+      'write the host of a registry, such as docker.io or registry.example.com:5000',
+    ),
+    list(
+      text(
+        /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?(?:\/[a-z0-9._-]+)*$/,
+        'write a mirror as host, port and path without https://, such as registry.example.com/docker-hub',
+      ),
+      about('Its mirrors, the first choice first.'),
+      'write a list of mirrors, as host, port and path, the first choice first',
+      1,
+    ).unwrap(),
+    { error: 'write a map from registries to lists of their mirrors' },
+  )
+  .meta({
+    description: 'Where BuildKit looks for images first: from registries to lists of their mirrors.',
+    examples: [{ 'docker.io': ['registry.example.com/docker-hub'] }],
+  })
+  .optional();
 
 const balancer = section(
   "The load balancer's own pod.",
@@ -618,10 +651,12 @@ const shared = {
   tls: tls.optional(),
   cache: cache.optional(),
   exposure: exposure.optional(),
+  egress: egress.optional(),
   balancer: balancer.optional(),
   document: document.optional(),
   priorities,
   images: images.optional(),
+  mirrors,
 };
 
 const pool = section('One pool: a load balancer, a line and builders an architecture.', {

@@ -7,7 +7,7 @@ import type { KubernetesObject } from '../components/object.ts';
 
 /**
  * - `nothing`: taken over in place; no build and no builder notices.
- * - `nodes`: Karpenter replaces nodes, outside working hours, each once its builders are gone.
+ * - `nodes`: new nodes have it; Karpenter leaves one alone as long as there is a builder on it.
  * - `builders`: a new revision of the builders, which each takes when its pod is deleted and drained.
  * - `balancer`: a planned replacement: running builds end on the old one, waiting ones go to the new one.
  * - `immutable`: Kubernetes refuses the change.
@@ -115,7 +115,7 @@ const NEW_BUILDERS: Judgement = {
 };
 const NEW_NODES: Judgement = {
   effect: 'nodes',
-  reason: 'Karpenter replaces nodes outside working hours, each once its builders are gone',
+  reason: 'new nodes have it; Karpenter leaves a node alone as long as there is a builder on it',
 };
 
 function judge(object: KubernetesObject, path: readonly string[], from: unknown, to: unknown): Judgement {

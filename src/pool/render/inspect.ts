@@ -158,9 +158,13 @@ function inspectWorkload(object: Tree, world: World): readonly Fault[] {
       [`its ServiceAccount \`${account}\` is not there`]:
         find(world, 'ServiceAccount', namespace, account) !== undefined,
       'two containers have one name': unique(containers.map((container) => text(container['name']))),
-      'two ports have one name': unique(namedPorts(containers).map(([name]) => name)),
-      'its containers must not be there when the grace period is over':
-        number(pod['terminationGracePeriodSeconds']) > 0,
+      'two ports of its pods have one name': unique(namedPorts(containers).map(([name]) => name)),
+      'its pods have no time to end in': number(pod['terminationGracePeriodSeconds']) > 0,
+      // What the kubelet makes itself (ConfigMaps, Secrets, folders) is small, and what is the node's it leaves alone.
+      'at every start the kubelet would change the group of every file in its volumes':
+        claims.length === 0 ||
+        at(pod, 'securityContext', 'fsGroup') === undefined ||
+        at(pod, 'securityContext', 'fsGroupChangePolicy') === 'OnRootMismatch',
     }),
     ...volumes.flatMap((volume) => inspectVolume(volume, namespace, world)),
     ...containers.flatMap((container) => inspectContainer(container, known, containers)),
@@ -264,8 +268,8 @@ function inspectService(object: Tree, world: World): readonly Fault[] {
   return [
     ...check({
       'it leads to no pods, or to those of several workloads': selected.length === 1,
-      'two ports have one name': unique(ports.map((port) => text(port['name']))),
-      'two ports have one number': unique(ports.map((port) => String(port['port']))),
+      'two of its ports have one name': unique(ports.map((port) => text(port['name']))),
+      'two of its ports have one number': unique(ports.map((port) => String(port['port']))),
     }),
     ...ports
       .map((port) => port['targetPort'] ?? port['port'])
@@ -377,7 +381,7 @@ function inspectNodePool(object: Tree, world: World): readonly Fault[] {
         (budget) => (budget['schedule'] === undefined) === (budget['duration'] === undefined),
       ),
       'drift is allowed in working hours': list(at(spec, 'disruption', 'budgets')).some(
-        (budget) => budget['nodes'] === '0' && text(budget['schedule']) !== '',
+        (budget) => budget['nodes'] === '0' && text(budget['schedule']) !== '' && concerns(budget, 'Drifted'),
       ),
       'no builders would run on its nodes': world.objects.some(
         (other) =>
@@ -391,6 +395,12 @@ function inspectNodePool(object: Tree, world: World): readonly Fault[] {
       .filter((key) => key === 'karpenter.sh/nodepool' || key === 'kubernetes.io/hostname')
       .map((key) => `Karpenter keeps the label ${key} to itself`),
   ];
+}
+
+/** A budget without reasons is for all of them. */
+function concerns(budget: Tree, reason: string): boolean {
+  const reasons = budget['reasons'];
+  return !Array.isArray(reasons) || reasons.includes(reason);
 }
 
 function inspectCertificate(object: Tree, world: World): readonly Fault[] {

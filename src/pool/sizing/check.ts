@@ -1,7 +1,8 @@
 /** What is impossible or risky about a pool, once its numbers are known. Paths are those of pool.yaml. */
+import { BlockList, isIP } from 'node:net';
 import { formatDuration } from '../../action/duration.ts';
 import { type Finding, type Path, refusal, warning } from '../config/finding.ts';
-import type { Pool } from '../config/model.ts';
+import type { Exposure, Pool } from '../config/model.ts';
 import { formatCpu, formatSize } from '../config/units.ts';
 import { INTERNAL_PORTS } from './balancer.ts';
 import { GATE_CPU_MILLIS, GATE_MEMORY_BYTES } from './builder.ts';
@@ -32,6 +33,7 @@ function checkPool(sizing: PoolSizing): Finding[] {
     ...checkScaleDown(sizing, at),
     ...checkTls(sizing, at),
     ...checkExposure(sizing, at),
+    ...checkEgress(sizing.pool, at),
     ...checkPorts(sizing, at),
     ...checkPriorities(sizing.pool, at),
     ...checkConfigurationSize(sizing, at),
@@ -224,15 +226,87 @@ function checkExposure({ pool, architectures }: PoolSizing, at: Path): Finding[]
       );
     }
   }
-  if (exposure.service === 'cluster' && Object.keys(exposure.annotations).length > 0) {
-    findings.push(
-      warning(
-        path('annotations'),
-        'annotations are for a load balancer of the cloud; with service: cluster they do nothing there',
-      ),
-    );
-  }
+  findings.push(...checkAnnotations(exposure, path('annotations')));
   return findings;
+}
+
+const AWS = 'service.beta.kubernetes.io/aws-load-balancer';
+
+function checkAnnotations({ service, annotations, clients }: Exposure, at: Path): Finding[] {
+  const given = Object.keys(annotations).length > 0;
+  if (service === 'cluster') {
+    return given
+      ? [
+          warning(
+            at,
+            'annotations are for a load balancer of the cloud; with service: cluster they do nothing there',
+          ),
+        ]
+      : [];
+  }
+  if (!given) {
+    return [
+      warning(
+        at,
+        "there are none: by a cloud's defaults connections that are silent for minutes may be closed, as those of waiting builds are, and running builds be cut when the pool's load balancer is replaced; docs/operations.md has the annotations for AWS",
+      ),
+    ];
+  }
+  const toAddresses =
+    annotations[`${AWS}-type`] === 'nlb-ip' || annotations[`${AWS}-nlb-target-type`] === 'ip';
+  const attributes = (annotations[`${AWS}-target-group-attributes`] ?? '').replaceAll(/\s/g, '').split(',');
+  return toAddresses && clients.cidrs.length > 0 && !attributes.includes('preserve_client_ip.enabled=true')
+    ? [
+        refusal(
+          at,
+          'with targets by IP address clients lose their own, so nobody of `clients.cidrs` would get through the network policy: add preserve_client_ip.enabled=true to aws-load-balancer-target-group-attributes',
+        ),
+      ]
+    : [];
+}
+
+/** Instance metadata and credentials of the node, and what else is link-local. */
+const NEVER_FOR_BUILDS = ['169.254.0.0/16', 'fe80::/10', 'fd00:ec2::/32'];
+/** Networks of this prefix length, or a shorter one, have more in them than a registry. */
+const WHOLE_NETWORK_BITS = { 4: 16, 6: 48 };
+
+function checkEgress({ egressCidrs }: Pool, at: Path): Finding[] {
+  return egressCidrs.flatMap((cidr, index) => {
+    const path = [...at, 'egress', 'cidrs', index];
+    const [address = '', bits = ''] = cidr.split('/');
+    const metadata = NEVER_FOR_BUILDS.find((range) => overlap(range, cidr));
+    if (metadata !== undefined) {
+      return [
+        refusal(
+          path,
+          `${cidr} has ${metadata} in it, by which a build gets the credentials of its node: write the addresses of what builds need alone`,
+        ),
+      ];
+    }
+    return Number(bits) <= WHOLE_NETWORK_BITS[isIP(address) === 4 ? 4 : 6]
+      ? [
+          warning(
+            path,
+            `${cidr} opens a whole network to every build, with the clusters and databases in it: write the addresses of what builds need alone`,
+          ),
+        ]
+      : [];
+  });
+}
+
+/** Of two ranges that overlap, one holds the other. */
+function overlap(one: string, other: string): boolean {
+  return holds(one, other) || holds(other, one);
+}
+
+function holds(outer: string, inner: string): boolean {
+  const [address = '', bits = ''] = outer.split('/');
+  const [within = ''] = inner.split('/');
+  if (isIP(address) !== isIP(within)) return false;
+  const family = isIP(address) === 4 ? 'ipv4' : 'ipv6';
+  const range = new BlockList();
+  range.addSubnet(address, Number(bits), family);
+  return range.check(within, family);
 }
 
 function hasLongLabel(endpoint: string): boolean {

@@ -294,7 +294,7 @@ export interface NodePoolsSizing {
   readonly emptyAfterSeconds: Derived;
   /** Of the nodes, how many may go at once because they are empty: `100%`. */
   readonly emptyBudget: Derived<string>;
-  /** How many may be replaced at once for drift, outside working hours: `10%`. */
+  /** How many without builders may be replaced at once for drift, outside working hours: `10%`. */
   readonly driftBudget: Derived<string>;
   /** In the order of the file. */
   readonly pools: readonly NodePoolSizing[];

@@ -26,7 +26,7 @@ export function sizeNodePools(
       `an empty node goes after ${formatDuration(emptyAfterMs)}: builders were kept for the idle time already`,
     ),
     emptyBudget: derived('100%', 'empty nodes hurt nobody: the autoscaler decides how fast builders go'),
-    driftBudget: derived('10%', 'outside working hours only, and a node only after its builds have ended'),
+    driftBudget: derived('10%', 'outside working hours only, and only nodes without builders'),
     pools: nodes.instanceTypes.map((type, index) =>
       sizeNodePool(
         pool,

@@ -42,6 +42,7 @@ beforeAll(async () => {
       maxParallelism: 3,
       cache: { reservedBytes: 1_100_000_000, maxUsedBytes: 7_300_000_000, minFreeBytes: 2_500_000_000 },
       history: { maxAgeSeconds: 172_800, maxEntries: 50 },
+      mirrors: {},
     }),
   );
   child = spawn(
@@ -127,7 +128,8 @@ const go = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/go/bin'
   .map((path) => join(path, 'go'))
   .find((path) => existsSync(path));
 
-test.skipIf(go === undefined)(
+// On a machine without Go it may be left out; in CI it fails.
+test.skipIf(go === undefined && process.env['CI'] === undefined)(
   'the list of known keys is that of the pinned source',
   () => {
     const keys = execFileSync(go ?? 'go', ['run', './configkeys'], { cwd: 'tools/buildkit' }).toString();

@@ -280,6 +280,7 @@ class Pod {
         maxParallelism: 4,
         cache: { reservedBytes: 1e8, maxUsedBytes: 1e9, minFreeBytes: 1e8 },
         history: { maxAgeSeconds: 3600, maxEntries: 10 },
+        mirrors: {},
       }),
       'start.sh': renderStart({
         cacheFolder: join(options.folder, 'cache'),

@@ -1,5 +1,6 @@
 /** Every generated configuration on the real HAProxy, and the pods' scripts as they run it. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { ensurePrograms } from '../../../src/local/programs.ts';
 import { BALANCER_PATHS, renderBalancerScript } from '../../../src/pool/components/balancer-model.ts';
-import { renderDocumentServer } from '../../../src/pool/components/document.ts';
+import { renderDocumentScript, renderDocumentServer } from '../../../src/pool/components/document.ts';
 import { describePool } from '../../../src/pool/document.ts';
 import type { Sizing } from '../../../src/pool/sizing/model.ts';
 import { freePort } from '../../support/buildkitd.ts';
@@ -126,32 +127,44 @@ describe('the pool document server', () => {
     server?.kill('SIGTERM');
   });
 
-  test('serves the document, tells that it is well, and nothing else', async () => {
-    const [pool] = sizeText(exampleNamed('two-trust-levels').poolYaml).pools;
-    if (pool === undefined) throw new Error('no pool');
-    const port = await freePort();
-    const place = join(folder, 'served');
-    await mkdir(place);
-    const moved = { ...pool, document: { ...pool.document, port } };
-    await writeFile(join(place, 'pool.json'), JSON.stringify(describePool(pool)));
-    await writeFile(
-      join(place, 'haproxy.cfg'),
-      renderDocumentServer(moved, place).replace(`bind :${port}`, `bind 127.0.0.1:${port}`),
-    );
-    server = spawn(haproxy, ['-db', '-f', join(place, 'haproxy.cfg')], { stdio: 'inherit' });
-    const base = `http://127.0.0.1:${port}`;
-    await waitFor(async () => (await fetch(`${base}/healthz`)).ok);
+  test.each([
+    ['IPv4 alone', '127.0.0.1', false],
+    ...(existsSync('/proc/net/if_inet6') ? [['IPv6 as well', '[::1]', true] as const] : []),
+  ] as const)(
+    'in a pod with %s it serves the document, tells that it is well, and nothing else',
+    async (_, host, six) => {
+      const [pool] = sizeText(exampleNamed('two-trust-levels').poolYaml).pools;
+      if (pool === undefined) throw new Error('no pool');
+      const port = await freePort();
+      const place = join(folder, `served-${six}`);
+      await mkdir(place);
+      const moved = { ...pool, document: { ...pool.document, port } };
+      await writeFile(join(place, 'pool.json'), JSON.stringify(describePool(pool)));
+      await writeFile(join(place, 'haproxy.cfg'), renderDocumentServer(moved, place));
+      // Loopback in the place of "any", and a kernel with or without IPv6.
+      const script = renderDocumentScript()
+        .replace('=0.0.0.0', '=127.0.0.1')
+        .replace('=::', '=::1')
+        .replace('/proc/net/if_inet6', six ? place : join(place, 'none'))
+        .replace('exec haproxy', `exec ${haproxy}`)
+        .replace('/usr/local/etc/haproxy', place);
+      await writeFile(join(place, 'start.sh'), script);
+      server = spawn('/bin/sh', [join(place, 'start.sh')], { stdio: 'inherit' });
+      const base = `http://${host}:${port}`;
+      await waitFor(async () => (await fetch(`${base}/healthz`)).ok);
 
-    const answer = await fetch(`${base}/pool.json`);
-    expect([answer.status, answer.headers.get('content-type'), answer.headers.get('cache-control')]).toEqual([
-      200,
-      'application/json',
-      `max-age=${pool.document.maxAgeSeconds.value}`,
-    ]);
-    expect(await answer.json()).toEqual(describePool(pool));
-    expect((await fetch(`${base}/pool.json`, { method: 'POST', body: '{}' })).status).toBe(405);
-    expect((await fetch(`${base}/other`)).status).toBe(404);
-  });
+      const answer = await fetch(`${base}/pool.json`);
+      expect([
+        answer.status,
+        answer.headers.get('content-type'),
+        answer.headers.get('cache-control'),
+      ]).toEqual([200, 'application/json', `max-age=${pool.document.maxAgeSeconds.value}`]);
+      expect(await answer.json()).toEqual(describePool(pool));
+      expect((await fetch(`${base}/pool.json`, { method: 'POST', body: '{}' })).status).toBe(405);
+      expect((await fetch(`${base}/other`)).status).toBe(404);
+      server.kill('SIGTERM');
+    },
+  );
 });
 
 describe('the load balancer\u2019s start', () => {

@@ -19,13 +19,17 @@ const MODEL: BuildkitdModel = {
   maxParallelism: 12,
   cache: { reservedBytes: 10_000_000_000, maxUsedBytes: 3_000_000_000_000, minFreeBytes: 20_000_000_000 },
   history: { maxAgeSeconds: 172_800, maxEntries: 50 },
+  mirrors: { 'docker.io': ['registry.example.com/docker-hub', 'public.ecr.aws/docker'] },
 };
 
 /** Every key with a value, its parts separated by spaces; [] stands for the elements of a list. */
 function keysOf(value: unknown, path = ''): readonly string[] {
   if (Array.isArray(value)) return value.flatMap((one) => keysOf(one, `${path} []`));
   if (typeof value === 'object' && value !== null)
-    return Object.entries(value).flatMap(([key, one]) => keysOf(one, path === '' ? key : `${path} ${key}`));
+    return Object.entries(value).flatMap(([key, one]) =>
+      // Registries are named by who writes the file.
+      keysOf(one, path === '' ? key : `${path} ${path === 'registry' ? '*' : key}`),
+    );
   return [path];
 }
 
@@ -58,6 +62,7 @@ test('the file says what the model does', () => {
       tls: { cert: '/tls/tls.crt', key: '/tls/tls.key', ca: '/tls/ca.crt' },
     },
     cdi: { disabled: true },
+    registry: { 'docker.io': { mirrors: ['registry.example.com/docker-hub', 'public.ecr.aws/docker'] } },
     history: { maxAge: 172_800, maxEntries: 50 },
     worker: {
       containerd: { enabled: false },
@@ -73,7 +78,7 @@ test('the file says what the model does', () => {
   });
 });
 
-test('without a limit of steps and without TLS the keys are not there at all', () => {
-  const file = renderBuildkitd({ ...MODEL, tls: null, maxParallelism: 0 });
-  expect(file).not.toMatch(/tls|parallelism|rootless|Sandbox/);
+test('without a limit of steps, TLS and mirrors the keys are not there at all', () => {
+  const file = renderBuildkitd({ ...MODEL, tls: null, maxParallelism: 0, mirrors: {} });
+  expect(file).not.toMatch(/tls|parallelism|rootless|Sandbox|registry/);
 });

@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs';
+import { parse as parseToml } from 'smol-toml';
 import { describe, expect, test } from 'vitest';
 import { composePool } from '../../../../src/pool/render/render.ts';
 import { composeText, EXAMPLES, exampleNamed, pick, sizeText, type Tree } from '../../../support/examples.ts';
+import { accept } from '../../../support/pool-yaml.ts';
 
 const all = EXAMPLES.map(({ name, poolYaml }) => ({
   name,
@@ -161,10 +164,18 @@ test('incident 3: builders may start on several instance types, each preferred b
     expect(types.length).toBeGreaterThanOrEqual(3);
     expect(types.every((values) => values.length === 1)).toBe(true);
     const weights = pools.map(({ spec }) => spec.weight);
-    expect(weights).toEqual([...weights].sort((left, right) => right - left));
-    expect(new Set(weights).size).toBe(weights.length);
+    expect(weights).toEqual({ amd64: [100, 75, 50, 25], arm64: [100, 66, 33] }[arch]);
     for (const { spec } of pools) {
-      expect(spec.disruption).toMatchObject({ consolidationPolicy: 'WhenEmpty', consolidateAfter: '300s' });
+      expect(spec.disruption).toEqual({
+        consolidationPolicy: 'WhenEmpty',
+        consolidateAfter: '300s',
+        budgets: [
+          { nodes: '100%', reasons: ['Empty'] },
+          { nodes: '10%', reasons: ['Drifted'] },
+          { nodes: '0', reasons: ['Drifted'], schedule: '0 6 * * mon-fri', duration: '840m' },
+          { nodes: '0', reasons: ['Underutilized'] },
+        ],
+      });
       expect(spec.template.spec.expireAfter).toBe('Never');
       expect(spec.template.spec).not.toHaveProperty('terminationGracePeriod');
       const builders = pick(objects, 'StatefulSet', `default-${arch}-builder`).spec.template.spec;
@@ -301,6 +312,62 @@ describe('choices', () => {
     expect(buildkitd.securityContext).toMatchObject({ runAsNonRoot: true, runAsUser: 1000 });
   });
 
+  test('a volume keeps its group: the kubelet looks at its root, not at every file of a cache', () => {
+    const objects = written(
+      '    profile: rootless\n    cache: {kind: volume}\n    architectures: {amd64: {}}\n',
+    );
+    expect(pick(objects, 'StatefulSet', 'default-amd64-builder').spec.template.spec.securityContext).toEqual({
+      fsGroup: 1000,
+      fsGroupChangePolicy: 'OnRootMismatch',
+    });
+  });
+
+  test('load balancer and pool document leave a dead node after half a minute, unless pool.yaml says otherwise', () => {
+    const dead = (key: string) => ({ key, operator: 'Exists', effect: 'NoExecute', tolerationSeconds: 30 });
+    const [notReady, unreachable] = ['node.kubernetes.io/not-ready', 'node.kubernetes.io/unreachable'];
+    const tolerations = (objects: ReturnType<typeof composeText>) =>
+      ofKind(objects, 'Deployment').map(({ spec }) => spec.template.spec.tolerations);
+    const both = [dead(notReady ?? ''), dead(unreachable ?? '')];
+    expect(tolerations(written('    architectures: {amd64: {}}\n'))).toEqual([both, both]);
+    const own = { key: unreachable, operator: 'Exists', effect: 'NoExecute' };
+    expect(
+      tolerations(
+        written(
+          `    balancer: {tolerations: [{key: ${unreachable}, effect: NoExecute}]}\n    architectures: {amd64: {}}\n`,
+        ),
+      ),
+    ).toEqual([
+      [own, both[0]],
+      [own, both[0]],
+    ]);
+  });
+
+  test('the pods of the pool document keep apart where they can', () => {
+    const objects = written('    architectures: {amd64: {}}\n');
+    const apartFrom = (name: string) =>
+      pick(
+        objects,
+        'Deployment',
+        name,
+      ).spec.template.spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution.map(
+        ({ podAffinityTerm }: Tree) =>
+          podAffinityTerm.labelSelector.matchLabels['app.kubernetes.io/component'],
+      );
+    expect(apartFrom('default-document')).toEqual(['builder', 'document']);
+    expect(apartFrom('default-haproxy')).toEqual(['builder']);
+  });
+
+  test('mirrors reach buildkitd\u2019s file', () => {
+    const objects = written(
+      '    mirrors: {docker.io: [r.example.com/hub], "r.example.com:5000": [m.example.com]}\n    architectures: {amd64: {}}\n',
+    );
+    const { data } = pick(objects, 'ConfigMap', 'default-amd64-builder');
+    expect(parseToml(data['buildkitd.toml'])['registry']).toEqual({
+      'docker.io': { mirrors: ['r.example.com/hub'] },
+      'r.example.com:5000': { mirrors: ['m.example.com'] },
+    });
+  });
+
   test('images can be one\u2019s own', () => {
     const objects = written(
       '    images: {buildkit: "r.example.com/b:1", haproxy: "r.example.com/h:1", pull-secrets: [s]}\n    architectures: {amd64: {}}\n',
@@ -313,6 +380,31 @@ describe('choices', () => {
     );
     expect(pods.every(({ imagePullSecrets }) => imagePullSecrets[0].name === 's')).toBe(true);
   });
+});
+
+test('the annotations for AWS in the operations guide fit the pool that they are for', () => {
+  const guide = readFileSync('docs/operations.md', 'utf8');
+  const section = /<!-- nlb -->\n\n```yaml\n(.*?)```/s.exec(guide)?.[1] ?? '';
+  const { sizing, warnings } = accept(
+    `version: 1\npools:\n  default:\n${section.replaceAll(/^(?=.)/gm, '    ')}    architectures: {amd64: {}, arm64: {}}\n`,
+  );
+  expect(warnings).toEqual([]);
+  const [pool] = sizing.pools;
+  if (pool === undefined) throw new Error('no pool');
+  const prefix = 'service.beta.kubernetes.io/aws-load-balancer-';
+  const annotations = new Map(
+    Object.entries(pool.pool.exposure.annotations).map(([key, value]) => [key.replace(prefix, ''), value]),
+  );
+  expect(annotations.get('healthcheck-port')).toBe(String(pool.balancer.metricsPort));
+  expect([...annotations.keys()].filter((key) => key.startsWith('listener-attributes.'))).toEqual(
+    pool.architectures.map(({ line }) => `listener-attributes.TCP-${line.port.value}`),
+  );
+  const attributes = new URLSearchParams(
+    annotations.get('target-group-attributes')?.replaceAll(',', '&') ?? '',
+  );
+  expect(Number(attributes.get('target_health_state.unhealthy.draining_interval_seconds'))).toBeGreaterThan(
+    pool.balancer.graceSeconds.value,
+  );
 });
 
 test('the examples are those that the documentation promises', () => {

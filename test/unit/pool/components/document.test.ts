@@ -46,6 +46,20 @@ describe('images', () => {
     expect(versions['buildkit-rootless'].tag).toBe(`${PINNED_VERSIONS.buildkit}-rootless`);
   });
 
+  test('are the same versions in the examples that take them from elsewhere', () => {
+    const elsewhere = EXAMPLES.flatMap(({ poolYaml }) => sizeText(poolYaml).pools)
+      .map(({ pool }) => pool)
+      .filter(({ images }) => images.buildkit !== null || images.haproxy !== null);
+    expect(elsewhere.length).toBeGreaterThan(0);
+    for (const pool of elsewhere) {
+      const { buildkit, haproxy } = imagesOf(pool);
+      expect([buildkit, haproxy].map((image) => image.split(':').at(-1))).toEqual([
+        versions.buildkit.tag,
+        versions.haproxy.tag,
+      ]);
+    }
+  });
+
   test('have a place for a digest, which is a digest or nothing', () => {
     for (const { digest } of Object.values<{ digest: string | null }>(versions)) {
       expect(digest ?? `sha256:${'0'.repeat(64)}`).toMatch(/^sha256:[0-9a-f]{64}$/);

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { KubernetesObject } from '../../../../src/pool/components/object.ts';
-import { expectations, namespacesOf, violations } from '../../../../src/pool/network/reachability.ts';
 import type { Sizing } from '../../../../src/pool/sizing/model.ts';
 import { composeText, EXAMPLES, sizeText } from '../../../support/examples.ts';
+import { expectations, namespacesOf, violations } from '../../../support/network/reachability.ts';
 import { gatherRendered } from '../../../support/rendered.ts';
 
 /** Rows of the table that the rendered policies do not keep. */
@@ -27,6 +27,8 @@ test.each([
   ],
   ['early settings on ports of their own', '    exposure: {early-settings: 2000}\n'],
   ['metrics for nobody', '    autoscaling: off\n'],
+  ['a private registry', '    egress: {cidrs: [10.0.12.48/28, fd12::/64]}\n'],
+  ['a range that has the API server in it', '    egress: {cidrs: [10.0.12.0/24]}\n'],
 ])('with %s', (_, section) => {
   const text = `version: 1\ncluster: {dns: {address: 169.254.20.10}}\npools:\n  default:\n${section}    architectures: {amd64: {${section.includes('off') ? 'replicas: 2' : ''}}}\n`;
   expect(broken(sizeText(text), composeText(text))).toEqual([]);

@@ -51,7 +51,7 @@ pools:
         max: 3
 `);
   expect(problems).toEqual([
-    "pool.yaml:3:3: error: cluster.kubernetes: `1.34` does not fit: write the cluster's version in quotes, '1.29' or later, such as '1.34'",
+    "pool.yaml:3:3: error: cluster.kubernetes: `1.34` does not fit: write the cluster's version in quotes, '1.30' or later, such as '1.34'",
     'pool.yaml:5:3: error: pools.Trusted: `"Trusted"` is no name here: name the pool by a DNS label: lower-case letters, digits and dashes, a letter first',
     'pool.yaml:9:7: error: pools.forks.builds.longest: `2` does not fit: write a duration from 1m to 168h, such as 2h',
     'pool.yaml:10:7: error: pools.forks.builds.typcal: `"typcal"` is no key here; did you mean `typical`?',

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -115,11 +116,9 @@ describe('YAML', () => {
 });
 
 describe('what schemas do not see is found', () => {
-  const objects = composePool(sizeText(exampleNamed('eks-karpenter').poolYaml));
-
-  /** The objects, with the value at `path` of one of them replaced. */
-  function damage(kind: string, name: string, path: string, value: unknown): readonly KubernetesObject[] {
-    return objects.map((object) => {
+  /** The objects of an example, with the value at `path` of one of them replaced. */
+  function damage([kind, name, example = 'eks-karpenter']: Target, path: string, value: unknown) {
+    return composePool(sizeText(exampleNamed(example).poolYaml)).map((object) => {
       if (object.kind !== kind || object.metadata?.name !== name) {
         return object;
       }
@@ -139,13 +138,18 @@ describe('what schemas do not see is found', () => {
     });
   }
 
+  type Target = readonly [kind: string, name: string, example?: string];
+
   const SET = ['StatefulSet', 'default-amd64-builder'] as const;
+  const FIXED_SET = [...SET, 'no-karpenter'] as const;
   const BALANCER = ['Deployment', 'default-haproxy'] as const;
   const SCALER = ['ScaledObject', 'default-amd64'] as const;
   const NODES = ['NodePool', 'default-amd64-m6id-24xlarge'] as const;
+  const BUILDERS = ['Service', 'default-amd64-builders'] as const;
+  const CERTIFICATE = ['Certificate', 'default-haproxy-tls'] as const;
   const BEHAVIOR = 'spec.advanced.horizontalPodAutoscalerConfig.behavior';
 
-  test.each([
+  const ROWS: readonly (readonly [target: Target, path: string, value: unknown, fault: string])[] = [
     [SCALER, `${BEHAVIOR}.scaleDown.stabilizationWindowSeconds`, 3601, 'a window of 3601 s'],
     [SCALER, `${BEHAVIOR}.scaleDown.policies.0.periodSeconds`, 1801, 'a period of 1801 s'],
     [SCALER, `${BEHAVIOR}.scaleDown.stabilizationWindowSeconds`, 60, 'shorter than the period'],
@@ -154,6 +158,34 @@ describe('what schemas do not see is found', () => {
     [SCALER, 'spec.fallback.behavior', 'static', 'may shrink a busy pool'],
     [SCALER, 'spec.advanced.scalingModifiers', { target: '0.9' }, 'fallback is silently off'],
     [SCALER, 'spec.triggers.0.metadata.url', 'http://x.buildkit.svc:1/metrics', 'nothing answers at'],
+    [SCALER, `${BEHAVIOR}.scaleDown.policies.0.value`, 0, 'scaleDown: a policy that allows nothing'],
+    [SCALER, 'metadata.name', 'x'.repeat(55), 'its HPA would have a name of more than 63 characters'],
+    [SCALER, 'spec.fallback.replicas', 9, 'its fallback is more than max'],
+    [SCALER, 'spec.advanced.restoreToOriginalReplicaCount', true, 'deleting it would reset the pool'],
+    [SET, 'metadata.name', 'x'.repeat(53), 'longer than 52 characters'],
+    [FIXED_SET, 'spec.replicas', undefined, 'it is not scaled and names no replicas'],
+    [
+      FIXED_SET,
+      'spec.template.spec.securityContext.fsGroupChangePolicy',
+      undefined,
+      'change the group of every file',
+    ],
+    [
+      FIXED_SET,
+      'spec.template.spec.securityContext.fsGroupChangePolicy',
+      'Always',
+      'change the group of every file',
+    ],
+    [SET, 'spec.template.spec.containers.1.name', 'buildkitd', 'two containers have one name'],
+    [SET, 'spec.template.spec.containers.1.ports.1.name', 'builds', 'two ports of its pods have one name'],
+    [SET, 'spec.template.spec.terminationGracePeriodSeconds', undefined, 'no time to end in'],
+    [
+      SET,
+      'spec.template.spec.containers.0.volumeMounts.1.mountPath',
+      '/etc/buildkit-pool',
+      'two volumes of buildkitd are mounted at one path',
+    ],
+    [SET, 'spec.template.spec.containers.1.resources.limits', undefined, 'gate has no limit of memory'],
     [SET, 'spec.replicas', 4, 'every apply would reset the pool'],
     [SET, 'spec.updateStrategy.type', 'RollingUpdate', 'must leave running builders alone'],
     [SET, 'spec.podManagementPolicy', 'OrderedReady', 'must start all ordinals at once'],
@@ -168,12 +200,23 @@ describe('what schemas do not see is found', () => {
     [BALANCER, 'spec.template.spec.volumes.2.secret.secretName', 'gone', 'nobody makes the Secret `gone`'],
     [BALANCER, 'spec.template.spec.serviceAccountName', 'default', 'ServiceAccount `default` is not there'],
     [NODES, 'spec.weight', 101, 'its weight is 101'],
+    [NODES, 'spec.disruption.consolidationPolicy', 'WhenEmptyOrUnderutilized', 'while builders run on them'],
+    [NODES, 'spec.disruption.budgets.2.nodes', '10%', 'drift is allowed in working hours'],
+    [NODES, 'spec.disruption.budgets.2.reasons', ['Empty'], 'drift is allowed in working hours'],
+    [
+      NODES,
+      'spec.template.spec.requirements.0.key',
+      'kubernetes.io/hostname',
+      'Karpenter keeps the label kubernetes.io/hostname to itself',
+    ],
     [NODES, 'spec.template.spec.expireAfter', '720h', 'its nodes expire'],
     [NODES, 'spec.template.spec.terminationGracePeriod', '1h', 'before their own grace period'],
     [NODES, 'spec.disruption.budgets.2.duration', undefined, 'needs schedule and duration, or neither'],
     [NODES, 'spec.template.spec.nodeClassRef.name', 'gone', 'EC2NodeClass gone is not there'],
     [NODES, 'spec.template.metadata.labels', { other: 'x' }, 'no builders would run on its nodes'],
     [['Service', 'default-haproxy'], 'spec.ports.0.targetPort', 'http', 'do not listen on http'],
+    [BUILDERS, 'spec.ports.1.name', 'builds', 'two of its ports have one name'],
+    [BUILDERS, 'spec.ports.1.port', 1234, 'two of its ports have one number'],
     [['Service', 'default-amd64'], 'spec.selector', { a: 'b' }, 'it leads to no pods'],
     [
       ['PodDisruptionBudget', 'default-haproxy'],
@@ -187,8 +230,9 @@ describe('what schemas do not see is found', () => {
       'http',
       'not that of exactly one Service',
     ],
-    [['Certificate', 'default-haproxy-tls'], 'spec.secretName', 'default-builders-tls', 'write one Secret'],
-    [['Certificate', 'default-haproxy-tls'], 'spec.issuerRef.name', 'gone', 'its issuer gone is not there'],
+    [CERTIFICATE, 'spec.secretName', 'default-builders-tls', 'write one Secret'],
+    [CERTIFICATE, 'spec.renewBefore', '9999h', 'it would be renewed before it is issued'],
+    [CERTIFICATE, 'spec.issuerRef.name', 'gone', 'its issuer gone is not there'],
     [['ConfigMap', 'default-haproxy'], 'data.more', 'x'.repeat(1_000_001), 'more than Kubernetes takes'],
     [
       ['NetworkPolicy', 'default-builder'],
@@ -210,8 +254,33 @@ describe('what schemas do not see is found', () => {
       'x',
       'must have a namespace, or none',
     ],
-  ])('%j %s', ([kind, name], path, value, fault) => {
-    const faults = inspect(damage(kind, name, path, value), { foreignSecrets: [] });
-    expect(faults.some((one) => one.includes(fault))).toBe(true);
+  ];
+
+  /** What is found in the objects of a row that its fault is about. */
+  function found([target, path, value, fault]: (typeof ROWS)[number]): readonly string[] {
+    return inspect(damage(target, path, value), { foreignSecrets: [] }).filter((one) => one.includes(fault));
+  }
+
+  test.each(ROWS)('%j %s', (...row) => {
+    expect(found(row)).not.toEqual([]);
+  });
+
+  test('there is a row for every fault that is looked for', () => {
+    const source = readFileSync('src/pool/render/inspect.ts', 'utf8');
+    // Keys of what is checked, and what the items of a list become; the very first is the line around a fault.
+    const [, ...faults] = [
+      ...source.matchAll(/^ +(?:\[`(.*)`\]|'(.*)'):|^ *(?:.* => |return )?`(.*)`\),?;?$/gm),
+    ].map(([, computed, plain, mapped]) => computed ?? plain ?? mapped ?? '');
+    expect(faults.length).toBeGreaterThan(50);
+    expect(new Set(faults).size).toBe(faults.length);
+    const shown = ROWS.flatMap(found);
+    const patterns = faults.map((fault) => {
+      const parts = fault.replaceAll('\\`', '`').split(/\$\{[^}]*\}/);
+      return new RegExp(
+        `: ${parts.map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('.*')}$`,
+        's',
+      );
+    });
+    expect(faults.filter((_, index) => !shown.some((one) => patterns[index]?.test(one)))).toEqual([]);
   });
 });

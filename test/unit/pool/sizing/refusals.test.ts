@@ -91,6 +91,57 @@ const CASES: readonly (readonly [name: string, file: string, problem: RegExp])[]
     /error: .*exposure\.host: .*put \{arch\} into it/,
   ],
   [
+    'a load balancer of the cloud with nothing but the defaults',
+    file('exposure: {service: load-balancer, host: builds.example.com}'),
+    /warning: .*exposure\.annotations: there are none: .*docs\/operations\.md/,
+  ],
+  [
+    'ranges of clients, behind targets that hide them',
+    file(
+      `exposure:
+  service: load-balancer
+  host: builds.example.com
+  clients: {cidrs: [192.0.2.0/24]}
+  annotations: {service.beta.kubernetes.io/aws-load-balancer-nlb-target-type: ip}`,
+    ),
+    /:9:7: error: .*exposure\.annotations: .*nobody of `clients\.cidrs` .* add preserve_client_ip\.enabled=true/,
+  ],
+  [
+    'instance metadata for builds',
+    file('egress: {cidrs: [10.0.12.34/32, 169.254.170.0/24]}'),
+    /error: .*egress\.cidrs\[1\]: 169\.254\.170\.0\/24 has 169\.254\.0\.0\/16 in it, .*: write the addresses/,
+  ],
+  [
+    'everything for builds, over IPv6',
+    file("egress: {cidrs: ['::/0']}"),
+    /error: .*egress\.cidrs\[0\]: ::\/0 has fe80::\/10 in it/,
+  ],
+  [
+    'a whole network for builds',
+    file('egress: {cidrs: [10.0.0.0/16]}'),
+    /warning: .*egress\.cidrs\[0\]: 10\.0\.0\.0\/16 opens a whole network to every build/,
+  ],
+  [
+    'a range that is none',
+    file('egress: {cidrs: [10.0.0.1]}'),
+    /error: .*egress\.cidrs\[0\]: `"10\.0\.0\.1"` does not fit: write an address range such as 10\.0\.12\.34\/32/,
+  ],
+  [
+    'an IPv4 range in the dress of IPv6',
+    file("egress: {cidrs: ['::ffff:169.254.169.254/128']}"),
+    /error: .*egress\.cidrs\[0\]: .* does not fit: write an address range/,
+  ],
+  [
+    'a mirror as an address of the web',
+    file('mirrors: {docker.io: ["https://registry.example.com"]}'),
+    /error: .*mirrors\.docker\.io\[0\]: .* does not fit: write a mirror as host, port and path without https:\/\//,
+  ],
+  [
+    'mirrors without a list',
+    file('mirrors: {docker.io: registry.example.com}'),
+    /error: .*mirrors\.docker\.io: .* does not fit: write a list of mirrors/,
+  ],
+  [
     'a port of two owners',
     file('balancer: {metrics-port: 12340}'),
     /error: .*balancer\.metrics-port: port 12340 is taken/,
@@ -228,7 +279,7 @@ pools:
     ${second}
     architectures: {amd64: {}}
 `;
-  const load = 'exposure: {service: load-balancer, host: a.example.com}';
+  const load = 'exposure: {service: load-balancer, host: a.example.com, annotations: {a: b}}';
   expect(
     problemsOf(
       two('namespace: builds', `{namespace: builds, ${load}}`.slice(1, -1).split(', exp').join('\n    exp')),

@@ -4,7 +4,8 @@
  * The rows follow from pool.yaml; the pods come from rendered workloads, so that a policy that selects labels which no pod
  * has does not go unnoticed.
  */
-import type { ArchitectureSizing, PoolSizing, Sizing } from '../sizing/model.ts';
+import { BlockList, isIP } from 'node:net';
+import type { ArchitectureSizing, PoolSizing, Sizing } from '../../../src/pool/sizing/model.ts';
 import {
   type AddressPeer,
   type Cluster,
@@ -257,7 +258,9 @@ function balancerRows(sizing: Sizing, pool: PoolSizing, own: PoolPods): readonly
       ports.map((port) => row([own.balancer, pods[0]], port, true, 'builds go to builders')),
     ),
     ...[own.balancer, own.document].flatMap((pod) => [
-      row([pod, INTERNET], 443, false, 'it has no business on the internet'),
+      ...[INTERNET, ...given(own)].map((address) =>
+        row([pod, address], 443, false, 'it has no business outside'),
+      ),
       ...forbidden(pod, 'it needs nothing there'),
     ]),
     row([own.balancer, own.document], pool.document.port, false, 'it needs nothing there'),
@@ -269,7 +272,8 @@ function builderRows(sizing: Sizing, own: PoolPods): readonly Expectation[] {
   return own.builders.flatMap(({ pods: [builder, neighbour], ports }) => [
     ...dnsRows(sizing, builder, 'builds look names up'),
     row([builder, INTERNET], 443, true, 'builds pull and push images'),
-    ...forbidden(builder, 'builds may run anything'),
+    ...given(own).map((address) => row([builder, address], 443, true, 'pool.yaml opens it for builds')),
+    ...forbidden(builder, 'builds may run anything', own.pool.pool.egressCidrs),
     ...ports.map((port) => row([builder, neighbour], port, false, 'a build must not reach another one')),
     ...own.builders
       .filter(({ pods }) => pods[0] !== builder)
@@ -295,10 +299,27 @@ function dnsRows(sizing: Sizing, pod: PodPeer, because: string): readonly Expect
   return (['UDP', 'TCP'] as const).map((protocol) => row([pod, dns], 53, true, because, protocol));
 }
 
-function forbidden(pod: PodPeer, because: string): readonly Expectation[] {
-  return FORBIDDEN_TO_BUILDS.flatMap(({ ports, ...address }) =>
-    ports.map((port) => row([pod, address], port, false, because)),
-  );
+/** `opened`: ranges in which the pod may reach what it otherwise must not. */
+function forbidden(pod: PodPeer, because: string, opened: readonly string[] = []): readonly Expectation[] {
+  const ranges = new BlockList();
+  for (const [address, bits] of opened.map((cidr) => cidr.split('/'))) {
+    ranges.addSubnet(address ?? '', Number(bits), isIP(address ?? '') === 4 ? 'ipv4' : 'ipv6');
+  }
+  return FORBIDDEN_TO_BUILDS.flatMap(({ ports, ...address }) => {
+    const open = ranges.check(address.ip, isIP(address.ip) === 4 ? 'ipv4' : 'ipv6');
+    return ports.map((port) =>
+      row([pod, address], port, open, open ? 'pool.yaml opens it for builds' : because),
+    );
+  });
+}
+
+/** The first address of each range that pool.yaml opens for builds. */
+function given({ pool }: PoolPods): readonly AddressPeer[] {
+  return pool.pool.egressCidrs.map((cidr) => ({
+    kind: 'address',
+    name: 'a private registry',
+    ip: cidr.split('/')[0] ?? '',
+  }));
 }
 
 function strangerRows(own: PoolPods): readonly Expectation[] {

@@ -4,10 +4,10 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Cluster } from '../../../../src/pool/network/evaluate.ts';
-import { expectations, namespacesOf, violations } from '../../../../src/pool/network/reachability.ts';
 import { composePool } from '../../../../src/pool/render/render.ts';
 import type { Sizing } from '../../../../src/pool/sizing/model.ts';
+import type { Cluster } from '../../../support/network/evaluate.ts';
+import { expectations, namespacesOf, violations } from '../../../support/network/reachability.ts';
 import { accept } from '../../../support/pool-yaml.ts';
 import { gatherRendered, type Rendered, readRendered } from '../../../support/rendered.ts';
 
@@ -91,6 +91,7 @@ test('any pool: any clients, TLS, ports, several pools in one namespace', () => 
     autoscaling: fc.constantFrom('keda', 'off'),
     monitoring: fc.constantFrom('prometheus-operator', 'none'),
     profile: fc.constantFrom('privileged', 'rootless'),
+    egress: fc.record({ cidrs: fc.subarray(['10.0.12.48/28', '192.168.10.20/32', 'fd12:3456::/64']) }),
     exposure: fc.record({
       clients,
       ports: fc.constantFrom('per-architecture', 'shared'),

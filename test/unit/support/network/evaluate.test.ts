@@ -10,7 +10,7 @@ import {
   type Labels,
   type Peer,
   type PodPeer,
-} from '../../../../src/pool/network/evaluate.ts';
+} from '../../../support/network/evaluate.ts';
 
 type Spec = NonNullable<INetworkPolicy['spec']>;
 
