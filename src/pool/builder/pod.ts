@@ -7,7 +7,7 @@ import type { ArchitectureSizing, DrainSizing, PoolSizing, ProbeSizing } from '.
 import { renderBuildkitd } from './buildkitd.ts';
 import { renderDrain } from './drain.ts';
 import { ANY_ADDRESS, renderGateScript } from './gate.ts';
-import { renderStart } from './start.ts';
+import { CGROUP_ENTRYPOINT, renderStart } from './start.ts';
 
 export interface BuilderPodOptions {
   readonly images: { readonly buildkit: string; readonly haproxy: string };
@@ -109,6 +109,8 @@ function files(pool: PoolSizing, architecture: ArchitectureSizing): Readonly<Rec
       cacheFolder: CACHE_FOLDER,
       slots: builder.cacheSlots?.value ?? 1,
       daemon: [...program, '--config', `${CONFIGURATION_FOLDER}/buildkitd.toml`],
+      // An unprivileged container has a control group namespace, and its image no such program.
+      entrypoint: profile === 'rootless' ? null : CGROUP_ENTRYPOINT,
     }),
     'drain.sh': renderDrain({
       port: builder.port,
