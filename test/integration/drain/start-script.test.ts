@@ -206,7 +206,9 @@ test('an image without the entrypoint starts the daemon all the same, and one li
   const builder = new Builder(1, { entrypoint: 'missing' });
   expect(await builder.slot()).toBe(0);
   await expect.poll(() => existsSync(join(cache, 'slot-0', 'pids'))).toBe(true);
-  await expect.poll(() => builder.log.split('\n').filter((line) => line.includes('entrypoint'))).toEqual([
-    'start: this image has no buildkitd-entrypoint: limits of this pod may not apply to its builds',
-  ]);
+  await expect
+    .poll(() => builder.log.split('\n').filter((line) => line.includes('entrypoint')))
+    .toEqual([
+      'start: this image has no buildkitd-entrypoint: limits of this pod may not apply to its builds',
+    ]);
 });
