@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { endAtRandomMoments } from '../integration/drain/moments.ts';
+import { endAtRandomMoments, LEAST_ARRIVED, LEAST_RUNNING } from '../integration/drain/moments.ts';
 import { Node } from '../integration/drain/node.ts';
 
 const BUILDERS = 8;
@@ -36,6 +36,9 @@ test.each(Array.from({ length: ROUNDS }, (_, round) => round + 1))(
     expect(killed).toEqual([]);
     expect(drains.filter(({ code }) => code !== 0)).toEqual([]);
     expect(drains).toHaveLength(MOMENTS);
+    // Otherwise nothing was shown.
+    expect(running).toBeGreaterThan(LEAST_RUNNING * MOMENTS);
+    expect(arrived).toBeGreaterThan(LEAST_ARRIVED * MOMENTS);
   },
   3_600_000,
 );

@@ -1,12 +1,13 @@
 /** What runs in a builder's pod, as plain data: files, containers, volumes. The StatefulSet around it is elsewhere. */
 import type { IContainer, IProbe, ISecurityContext, IVolume } from 'kubernetes-models/v1';
+import { HAPROXY_IDENTITY, RESTRICTED_CONTAINER, renderProbe } from '../components/pod.ts';
 import { renderGate } from '../haproxy/gate.ts';
 import { GATE_CPU_MILLIS, GATE_MEMORY_BYTES } from '../sizing/builder.ts';
 import type { ArchitectureSizing, DrainSizing, PoolSizing, ProbeSizing } from '../sizing/model.ts';
 import { renderBuildkitd } from './buildkitd.ts';
 import { renderDrain } from './drain.ts';
 import { ANY_ADDRESS, renderGateScript } from './gate.ts';
-import { renderStart } from './start.ts';
+import { CGROUP_ENTRYPOINT, renderStart } from './start.ts';
 
 export interface BuilderPodOptions {
   readonly images: { readonly buildkit: string; readonly haproxy: string };
@@ -65,8 +66,6 @@ const SOCKET_FOLDER = '/run/buildkit';
 const SOCKET = `${SOCKET_FOLDER}/buildkitd.sock`;
 /** The user of BuildKit's rootless image. */
 const ROOTLESS_USER = 1000;
-/** The user of HAProxy's image. */
-const HAPROXY_USER = 99;
 
 const HISTORY = { maxAgeSeconds: 48 * 3600, maxEntries: 50 } as const;
 /** The gate ends its waiting by the same time as the drain takes its first look; kubelet starts both within seconds. */
@@ -111,6 +110,8 @@ function files(pool: PoolSizing, architecture: ArchitectureSizing): Readonly<Rec
       cacheFolder: CACHE_FOLDER,
       slots: builder.cacheSlots?.value ?? 1,
       daemon: [...program, '--config', `${CONFIGURATION_FOLDER}/buildkitd.toml`],
+      // An unprivileged container has a control group namespace, and its image no such program.
+      entrypoint: profile === 'rootless' ? null : CGROUP_ENTRYPOINT,
     }),
     'drain.sh': renderDrain({
       port: builder.port,
@@ -188,12 +189,10 @@ const ROOTLESS: ISecurityContext = {
 };
 
 /** Over the unix socket, past the gate: a probe must neither take the place of a build nor wait behind one. */
-function probe({ periodSeconds, timeoutSeconds, failureThreshold }: ProbeSizing): IProbe {
+function probe(sizing: ProbeSizing): IProbe {
   return {
     exec: { command: ['buildctl', '--addr', `unix://${SOCKET}`, 'debug', 'workers'] },
-    periodSeconds: periodSeconds.value,
-    timeoutSeconds: timeoutSeconds.value,
-    failureThreshold: failureThreshold.value,
+    ...renderProbe(sizing),
   };
 }
 
@@ -209,15 +208,7 @@ function gate({ builder, drain }: ArchitectureSizing, { images }: BuilderPodOpti
     ],
     lifecycle: { preStop: { exec: { command: stayOpen(drain) } } },
     resources: GATE_RESOURCES,
-    securityContext: {
-      runAsNonRoot: true,
-      runAsUser: HAPROXY_USER,
-      runAsGroup: HAPROXY_USER,
-      allowPrivilegeEscalation: false,
-      readOnlyRootFilesystem: true,
-      capabilities: { drop: ['ALL'] },
-      seccompProfile: { type: 'RuntimeDefault' },
-    },
+    securityContext: { ...HAPROXY_IDENTITY, ...RESTRICTED_CONTAINER },
     volumeMounts: [{ name: CONFIGURATION_VOLUME, mountPath: CONFIGURATION_FOLDER, readOnly: true }],
   };
 }
@@ -237,8 +228,7 @@ function cacheOwner({ images }: BuilderPodOptions): IContainer {
       runAsUser: 0,
       runAsGroup: 0,
       runAsNonRoot: false,
-      allowPrivilegeEscalation: false,
-      readOnlyRootFilesystem: true,
+      ...RESTRICTED_CONTAINER,
       capabilities: { drop: ['ALL'], add: ['CHOWN'] },
       seccompProfile: { type: 'RuntimeDefault' },
     },

@@ -14,7 +14,20 @@ export interface StartModel {
   readonly slots: number;
   /** The daemon, with everything but its state folder, which is added as `--root FOLDER`. */
   readonly daemon: readonly string[];
+  /**
+   * A program that stands for the first word of `daemon` where the image has it, and keeps the builds' control groups
+   * below the container's own; null: none. Without it `daemon` is started as it is, with a warning.
+   */
+  readonly entrypoint: string | null;
 }
+
+/**
+ * Of BuildKit's image since 0.28, its ENTRYPOINT, which the `command` of a container replaces. A privileged container
+ * shares the node's control group namespace (containerd, internal/cri/server/container_create.go): its buildkitd would
+ * put every step of a build below the root of the node's control groups, where no limit of the pod applies to it. The
+ * entrypoint gives buildkitd a namespace of its own first, and becomes buildkitd (moby/buildkit, pull request 6368).
+ */
+export const CGROUP_ENTRYPOINT = 'buildkitd-entrypoint';
 
 /** The script. It ends with 1 and a reason when the folder cannot be used; it waits while every slot is taken. */
 export function renderStart(model: StartModel): string {
@@ -26,8 +39,20 @@ cache=${quoteWord(model.cacheFolder)}
 slots=${model.slots}
 ${BODY}
 say "cache slot $slot of $slots in $cache"
-trap - TERM INT
-exec ${model.daemon.map(quoteWord).join(' ')} --root "$cache/slot-$slot"
+set -- ${model.daemon.map(quoteWord).join(' ')} --root "$cache/slot-$slot"
+${model.entrypoint === null ? '' : preferEntrypoint(model.entrypoint)}trap - TERM INT
+exec "$@"
+`;
+}
+
+function preferEntrypoint(entrypoint: string): string {
+  return `entrypoint=${quoteWord(entrypoint)}
+if command -v "$entrypoint" > /dev/null; then
+  shift
+  set -- "$entrypoint" "$@"
+else
+  say "this image has no $entrypoint: limits of this pod may not apply to its builds"
+fi
 `;
 }
 

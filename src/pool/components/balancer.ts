@@ -10,7 +10,7 @@ import type { IService } from 'kubernetes-models/v1/Service';
 import { EARLY_SETTINGS_LUA } from '../haproxy/early-settings.ts';
 import { renderBalancer } from '../haproxy.ts';
 import { imagesOf } from '../images.ts';
-import type { ArchitectureSizing, PoolSizing, ProbeSizing, Sizing } from '../sizing/model.ts';
+import type { ArchitectureSizing, PoolSizing, Sizing } from '../sizing/model.ts';
 import { BALANCER_PATHS, balancerModel, renderBalancerScript, usesEarlySettings } from './balancer-model.ts';
 import {
   byteQuantity,
@@ -27,6 +27,7 @@ import {
   pullSecrets,
   RESTRICTED_CONTAINER,
   RESTRICTED_POD,
+  renderProbe,
   serviceAccount,
 } from './pod.ts';
 
@@ -164,14 +165,6 @@ function listenPorts({ architectures }: PoolSizing): readonly number[] {
       ]),
     ),
   ];
-}
-
-export function renderProbe({ periodSeconds, timeoutSeconds, failureThreshold }: ProbeSizing) {
-  return {
-    periodSeconds: periodSeconds.value,
-    timeoutSeconds: timeoutSeconds.value,
-    failureThreshold: failureThreshold.value,
-  };
 }
 
 function metricsService(pool: PoolSizing): IService {

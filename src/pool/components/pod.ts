@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { IPod } from 'kubernetes-models/v1/Pod';
 import type { IServiceAccount } from 'kubernetes-models/v1/ServiceAccount';
-import type { PoolSizing } from '../sizing/model.ts';
+import type { PoolSizing, ProbeSizing } from '../sizing/model.ts';
 import { type Component, componentLabels } from './object.ts';
 
 export type PodSpec = NonNullable<IPod['spec']>;
@@ -11,18 +11,20 @@ export type Container = PodSpec['containers'][number];
 /** The user of HAProxy's image. */
 const HAPROXY_USER = 99;
 
-/** For pods that run HAProxy: what the `restricted` pod security standard wants. */
+/** For whatever runs HAProxy, a pod or one container of it: with RESTRICTED_CONTAINER, what the `restricted` standard wants. */
+export const HAPROXY_IDENTITY = {
+  runAsNonRoot: true,
+  runAsUser: HAPROXY_USER,
+  runAsGroup: HAPROXY_USER,
+  seccompProfile: { type: 'RuntimeDefault' },
+} as const satisfies Container['securityContext'];
+
+/** For pods that run HAProxy and nothing else. */
 export const RESTRICTED_POD = {
   automountServiceAccountToken: false,
   // Variables for every Service of the namespace are of no use, and thousands would slow the start.
   enableServiceLinks: false,
-  securityContext: {
-    runAsNonRoot: true,
-    runAsUser: HAPROXY_USER,
-    runAsGroup: HAPROXY_USER,
-    fsGroup: HAPROXY_USER,
-    seccompProfile: { type: 'RuntimeDefault' },
-  },
+  securityContext: { ...HAPROXY_IDENTITY, fsGroup: HAPROXY_USER },
 } as const satisfies Partial<PodSpec>;
 
 export const RESTRICTED_CONTAINER = {
@@ -30,6 +32,15 @@ export const RESTRICTED_CONTAINER = {
   readOnlyRootFilesystem: true,
   capabilities: { drop: ['ALL'] as string[] },
 } satisfies Container['securityContext'];
+
+/** Times of a probe; what it asks stands beside them. */
+export function renderProbe({ periodSeconds, timeoutSeconds, failureThreshold }: ProbeSizing) {
+  return {
+    periodSeconds: periodSeconds.value,
+    timeoutSeconds: timeoutSeconds.value,
+    failureThreshold: failureThreshold.value,
+  };
+}
 
 /** Secrets that fetch images. */
 export function pullSecrets({ pool }: PoolSizing): Pick<PodSpec, 'imagePullSecrets'> {

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { endAtRandomMoments } from './moments.ts';
+import { endAtRandomMoments, LEAST_ARRIVED, LEAST_RUNNING } from './moments.ts';
 import { Node } from './node.ts';
 
 const BUILDERS = 8;
@@ -90,8 +90,8 @@ test(
     expect(harvest.drains.filter(({ code }) => code !== 0)).toEqual([]);
     expect(harvest.drains.length).toBeGreaterThanOrEqual(MOMENTS);
     // Otherwise nothing was shown.
-    expect(harvest.running).toBeGreaterThan(MOMENTS / 4);
-    expect(harvest.arrived).toBeGreaterThan(MOMENTS / 10);
+    expect(harvest.running).toBeGreaterThan(LEAST_RUNNING * MOMENTS);
+    expect(harvest.arrived).toBeGreaterThan(LEAST_ARRIVED * MOMENTS);
   },
   PATIENCE_MS,
 );

@@ -34,6 +34,13 @@ export interface MomentsOptions {
   readonly seed: number;
 }
 
+/**
+ * Builds for each end of a builder, far below what a busy machine shows (0.9 running, 0.3 arrived): with fewer, too few
+ * ends were under a build to say anything.
+ */
+export const LEAST_RUNNING = 0.4;
+export const LEAST_ARRIVED = 0.13;
+
 const TOGETHER_MS = 1_500;
 /** More builds than builders: there is always one that waits for a builder, an ending one too. */
 const WAITING = 2;

@@ -291,6 +291,7 @@ class Pod {
           ...['--otel-socket-path', join(pod.#folder, 'otel.sock'), '--oci-worker-net=host'],
           ...['--oci-worker-binary', tools.runc],
         ],
+        entrypoint: null,
       }),
       'drain.sh': renderDrain({
         port,

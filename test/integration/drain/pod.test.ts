@@ -149,6 +149,13 @@ describe.each(cases().map((one) => [one.name, one] as const))('%s', (_, { pool, 
     expect(gate?.volumeMounts?.map(({ name }) => name)).toEqual(['configuration']);
   });
 
+  test("builds keep to the pod's limits: a privileged daemon is started by the entrypoint of its image", () => {
+    // Without privileges the container has a control group namespace anyway, and its image no such program.
+    expect(container('buildkitd')?.securityContext?.privileged ?? false).toBe(
+      file('start.sh').includes("entrypoint='buildkitd-entrypoint'\n"),
+    );
+  });
+
   test("incident 10: the cache folder is the pool and architecture's own, with no pod in its name", () => {
     const volume = pod.volumes.find(({ name }) => name === CACHE_VOLUME);
     const slots = architecture.builder.cacheSlots?.value ?? 1;

@@ -1,10 +1,18 @@
 /** How builders of one node share its cache folder: real locks, in busybox's shell. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { renderStart } from '../../../src/pool/builder/start.ts';
+import { CGROUP_ENTRYPOINT, renderStart } from '../../../src/pool/builder/start.ts';
 import { BUSYBOX, shellcheck } from './scripts.ts';
 
 let folder: string;
@@ -21,13 +29,19 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+interface BuilderOptions {
+  readonly cacheFolder?: string;
+  /** Whether the image has it; left out: it is not asked for. */
+  readonly entrypoint?: 'present' | 'missing';
+}
+
 /** A pod whose daemon writes into its slot and then lives on. */
 class Builder {
   readonly #child: ChildProcess;
   readonly #ended: Promise<number | null>;
   #log = '';
 
-  constructor(slots: number, options: { readonly cacheFolder?: string } = {}) {
+  constructor(slots: number, options: BuilderOptions = {}) {
     started += 1;
     // Files of its own: a shell reads its script as it goes.
     const script = join(folder, `start-${started}.sh`);
@@ -42,14 +56,32 @@ class Builder {
         cacheFolder: options.cacheFolder ?? cache,
         slots,
         daemon: [daemon, '--config', "/etc/it's.toml"],
+        entrypoint: options.entrypoint === undefined ? null : CGROUP_ENTRYPOINT,
       }),
     );
-    this.#child = spawn(BUSYBOX, ['sh', script], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const image = join(folder, 'image');
+    mkdirSync(image, { recursive: true });
+    if (options.entrypoint === 'present') {
+      // As BuildKit's own: a shell that starts something on the way and becomes the daemon, whose name only it knows.
+      writeFileSync(
+        join(image, CGROUP_ENTRYPOINT),
+        `#!/bin/sh\nset -e\n/bin/true\nprintf '%s\\n' "$$" "$@" > ${join(folder, 'entrypoint')}\nexec ${daemon} "$@"\n`,
+        { mode: 0o755 },
+      );
+    }
+    this.#child = spawn(BUSYBOX, ['sh', script], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { PATH: `${image}:${process.env['PATH']}` },
+    });
     this.#child.stderr?.on('data', (chunk: Buffer) => {
       this.#log += chunk.toString();
     });
     this.#ended = new Promise((resolve) => this.#child.once('close', (code) => resolve(code)));
     running.add(this);
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
   }
 
   get log(): string {
@@ -81,7 +113,12 @@ function folders(): readonly string[] {
 }
 
 test('the script is one that shellcheck has nothing to say about', () => {
-  const script = renderStart({ cacheFolder: "/it's", slots: 4, daemon: ['buildkitd'] });
+  const script = renderStart({
+    cacheFolder: "/it's",
+    slots: 4,
+    daemon: ['buildkitd'],
+    entrypoint: CGROUP_ENTRYPOINT,
+  });
   expect(shellcheck(join(folder, 'start.sh'), script)).toBe('');
 });
 
@@ -146,4 +183,32 @@ test('a cache folder that cannot be written to is named, and ends the start', as
   expect(builder.log).toContain(
     `start: cannot write to ${join(folder, 'file', 'cache')}, where the cache belongs`,
   );
+});
+
+test("the image's entrypoint becomes the daemon: the same process, with its arguments, the slot and the signals", async () => {
+  const builder = new Builder(1, { entrypoint: 'present' });
+  expect(await builder.slot()).toBe(0);
+  const pids = join(cache, 'slot-0', 'pids');
+  await expect.poll(() => existsSync(pids)).toBe(true);
+  expect(readFileSync(join(folder, 'entrypoint'), 'utf8').trim().split('\n')).toEqual([
+    ...[`${builder.pid}`, '--config', "/etc/it's.toml", '--root', join(cache, 'slot-0')],
+  ]);
+  expect(readFileSync(pids, 'utf8')).toBe(`${builder.pid}\n`);
+  expect(builder.log).toBe(`start: cache slot 0 of 1 in ${cache}\n`);
+  const second = new Builder(1, { entrypoint: 'present' });
+  await expect.poll(() => second.log).toContain('waits for one of 1 cache slots');
+  // Neither the shell nor the entrypoint is left to hold the signal back, or the lock.
+  expect(await builder.end('SIGTERM')).toBe(null);
+  expect(await second.slot()).toBe(0);
+});
+
+test('an image without the entrypoint starts the daemon all the same, and one line says what that means', async () => {
+  const builder = new Builder(1, { entrypoint: 'missing' });
+  expect(await builder.slot()).toBe(0);
+  await expect.poll(() => existsSync(join(cache, 'slot-0', 'pids'))).toBe(true);
+  await expect
+    .poll(() => builder.log.split('\n').filter((line) => line.includes('entrypoint')))
+    .toEqual([
+      'start: this image has no buildkitd-entrypoint: limits of this pod may not apply to its builds',
+    ]);
 });
