@@ -88,9 +88,8 @@ function isPoolName(value: unknown, path: Path): boolean {
 function resolveAndSize(written: WrittenFile) {
   const { file, findings } = resolveFile(written);
   const sizing = sizeFile(file);
-  // What could not be resolved is a stand-in, and nothing follows from it.
-  const unresolved = findings.filter(({ severity }) => severity === 'error').map(({ path }) => path);
-  const doubts = spreadDoubt(written, unresolved);
+  const gaps = findings.filter(({ isGap }) => isGap === true).map(({ path }) => path);
+  const doubts = spreadDoubt(written, gaps);
   const later = findImpossible(sizing).filter((finding) => !isDoubtful(finding, doubts));
   return { file, sizing, findings: [...findings, ...later] };
 }

@@ -11,6 +11,8 @@ export interface Finding {
    * one of them is faulty itself: a default in the place of what was meant would accuse the wrong key.
    */
   readonly about: readonly Path[];
+  /** What was meant cannot be known: the number in its place is a stand-in, and nothing follows from it. */
+  readonly isGap?: true;
 }
 
 /** Keys from the top of the file; numbers count the items of a list. */
@@ -26,6 +28,10 @@ export function keysOf(at: Path): (key: string) => Path {
 
 export function refusal(path: Path, problem: string, remedy: string, about: readonly Path[]): Finding {
   return { severity: 'error', path, problem, remedy, about };
+}
+
+export function gap(path: Path, problem: string, remedy: string): Finding {
+  return { ...refusal(path, problem, remedy, []), isGap: true };
 }
 
 export function warning(path: Path, problem: string, remedy: string, about: readonly Path[]): Finding {

@@ -3,7 +3,7 @@
  * resolved, such as an instance type whose size nobody tells.
  */
 import { DEFAULTS } from './defaults.ts';
-import { type Finding, KEYS, keysOf, type Path, refusal } from './finding.ts';
+import { type Finding, gap, KEYS, keysOf, type Path, refusal } from './finding.ts';
 import { instanceFacts } from './instance-types.ts';
 import { mountsOf } from './local-disks.ts';
 import {
@@ -55,11 +55,10 @@ export function resolveFile(written: WrittenFile): Resolution {
   );
   if (isWanted && cluster.karpenter === null) {
     findings.push(
-      refusal(
+      gap(
         ['cluster', 'karpenter'],
         '`karpenter` is missing: nodes are given by instance type, which Karpenter starts',
         'write `cluster.karpenter` with discovery and role',
-        [],
       ),
     );
   }
@@ -242,7 +241,7 @@ function resolveCertificates(
       findings.push(
         refusal(
           key(`secrets.${which}`),
-          `the Secret \`${which}\` is needed with certificates: secrets and mode: ${mode}`,
+          `the Secret \`${which}\` is needed with certificates: secrets${which === 'builders' ? '' : ' and mode: terminate'}`,
           'write its name',
           // The builders' own are needed in either mode.
           [key('certificates'), ...(which === 'builders' ? [] : [key('mode')])],
@@ -328,11 +327,10 @@ function resolveArchitecture(
   const replicas = autoscaling === 'off' ? (written.replicas ?? null) : null;
   if (autoscaling === 'off' && replicas === null) {
     findings.push(
-      refusal(
+      gap(
         [...at, 'replicas'],
         '`replicas` is missing',
-        'with autoscaling: off write how many builders there are',
-        [],
+        'write how many builders there are, or use autoscaling',
       ),
     );
   }
@@ -445,11 +443,10 @@ function resolveNodeSize(written: WrittenNodes['size'], at: Path, findings: Find
   for (const key of ['cpu', 'memory', 'disk'] as const) {
     if (written[key] === undefined) {
       findings.push(
-        refusal(
+        gap(
           [...at, key],
           `\`${key}\` is missing: a node's size has cpu, memory and disk`,
           'write all three or none',
-          [],
         ),
       );
     }
@@ -476,11 +473,10 @@ function resolveInstanceType(
   const facts = instanceFacts(written.type);
   if (facts !== undefined && facts.architecture !== arch) {
     findings.push(
-      refusal(
+      gap(
         at,
         `\`${written.type}\` is ${facts.architecture}, not ${arch}`,
         'choose a type of this architecture',
-        [],
       ),
     );
   }
@@ -491,20 +487,18 @@ function resolveInstanceType(
     facts === undefined ? (['cpu', 'memory'] as const).filter((key) => written[key] === undefined) : [];
   if (missing.length > 0) {
     findings.push(
-      refusal(
+      gap(
         at,
         `the size of \`${written.type}\` is not known here`,
         `write {type: ${written.type}, cpu: …, memory: …, disk: …} (disk: its local disks; or root-volume)`,
-        [],
       ),
     );
   } else if (ownDisk === null && rootVolume === null) {
     findings.push(
-      refusal(
+      gap(
         at,
         `\`${written.type}\` has no local disk that is known here`,
         `write {type: ${written.type}, root-volume: 500Gi}, or choose a type with local disks`,
-        [],
       ),
     );
   } else if (ownDisk !== null && rootVolume !== null) {

@@ -69,7 +69,7 @@ function checkScaleDown({ pool, architectures }: PoolSizing, at: Path): Finding[
         refusal(
           key('scale-down.grace'),
           `${formatDuration(graceMs)} is too short for ${name}: its longest build of ${formatDuration(architecture.builds.longestMs)} would be killed`,
-          `with the looks of the drain and the stop it takes ${formatDuration(least * 1000)}: write that or more, or leave it out`,
+          `write ${formatDuration(least * 1000)} or more, the looks of the drain and the stop included, or leave it out`,
           [key(`architectures.${name}.builds.longest`)],
         ),
       );
@@ -167,7 +167,7 @@ function checkTls({ pool, certificates, architectures }: PoolSizing, at: Path): 
             key(`architectures.${name}.min`),
             'no builder at all, with TLS pass-through: nobody answers the handshake until the first builder is there, and clients give up after 20 s',
             'write min: 1, or tls mode terminate',
-            [key('tls.mode'), key(`architectures.${name}.replicas`)],
+            [key('tls.mode'), ...(architecture.min === 0 ? [] : [key(`architectures.${name}.replicas`)])],
           ),
         );
       }
@@ -187,7 +187,8 @@ function checkTls({ pool, certificates, architectures }: PoolSizing, at: Path): 
   const rollMs = certificates?.rollMs.value ?? 0;
   const roll = [
     key('tls.lifetime'),
-    key('scale-down'),
+    key('scale-down.grace'),
+    key('scale-down.at-once'),
     key(WHICH_ARCHITECTURES),
     ...architectures.flatMap(({ name }) =>
       ['max', 'replicas', 'builds.longest', 'builds.cold-start'].map((own) =>
@@ -487,7 +488,7 @@ function checkNumbers({ architecture, line }: ArchitectureSizing, at: Path): Fin
         key('ceiling'),
         `${line.ceiling.value} is less than max (${max}): the load balancer would not know the builders beyond it, which would stand idle`,
         `write ${roomy}, or leave it out`,
-        [key('max'), key('replicas')],
+        line.ceiling.value < max ? [key('max')] : [key('max'), key('replicas')],
       ),
     );
   } else if (line.ceiling.value === max && architecture.ceiling !== null) {
@@ -647,7 +648,9 @@ function checkBuilder(pool: Pool, { architecture, builder }: ArchitectureSizing,
         own(given === null ? 'builders-per-node' : `builder.${key}`),
         `a builder gets ${format(size.value)} of ${key} (${size.reason}), less than the ${format(least)} that it needs`,
         given === null ? 'write fewer builders a node, or larger nodes' : 'give it more',
-        given === null ? [own('nodes'), own(`builder.${key}`), [...poolOf(at), 'cache']] : [],
+        given === null
+          ? [own('nodes'), own(`builder.${key}`), ...(key === 'disk' ? [[...poolOf(at), 'cache']] : [])]
+          : [],
       ),
     );
   }
@@ -781,7 +784,7 @@ function checkKnownNode({ architecture, builder }: ArchitectureSizing, pool: Poo
           [
             [...at, 'nodes'],
             [...at, 'builders-per-node'],
-            [...poolOf(at), 'cache'],
+            ...(key === 'disk' ? [[...poolOf(at), 'cache']] : []),
           ],
         ),
       );
