@@ -103,7 +103,7 @@ const MEANINGS: Readonly<Record<Effect, string>> = {
   nodes: 'Nodes are replaced, outside working hours, each once its builders are gone.',
   builders: 'Builders have to be replaced: each takes the change when its pod is deleted and drained.',
   balancer:
-    'The load balancer is replaced: running builds end on the old one, waiting ones keep their places.',
+    'The way into the line is replaced. Where no reason above says otherwise, running builds end on the old one and waiting ones keep their places.',
   immutable: 'Kubernetes refuses some of it: see docs/operations.md.',
 };
 
