@@ -3,7 +3,7 @@ import { type Finding, KEYS, type Path } from './finding.ts';
 import { has, valueAt } from './source.ts';
 
 /** In the place of faulty values that the schema does not let anyone leave out; `*` is any key. */
-const STAND_INS: readonly (readonly [path: string, value: unknown])[] = [
+export const STAND_INS: readonly (readonly [path: string, value: unknown])[] = [
   ['version', 1],
   ['cluster.karpenter.discovery', 'unknown'],
   ['cluster.karpenter.role', 'unknown'],

@@ -283,6 +283,49 @@ pools:
   });
 });
 
+describe('caches lie on the local disks of nodes that have some', () => {
+  const file = (types: string, { ami = '', cache = '' } = {}) => `version: 1
+cluster: {karpenter: {discovery: ci, role: nodes${ami === '' ? '' : `, ami: ${ami}`}}}
+pools:
+  b:
+    cache: {${cache}}
+    architectures: {amd64: {nodes: {instance-types: [${types}]}}}
+`;
+  const LOCAL = 'm6id.24xlarge, m5d.24xlarge';
+  const ROOT =
+    '{type: m7i.24xlarge, root-volume: 2Ti}, {type: m7i.48xlarge, cpu: 192, memory: 768Gi, root-volume: 2Ti}';
+  const pathOf = (text: string) => accept(text).file.pools[0]?.cache;
+
+  test.each([
+    ['EKS', LOCAL, '', '/mnt/k8s-disks/0/buildkit-pool'],
+    ['Bottlerocket', LOCAL, 'bottlerocket@latest', '/var/lib/kubelet/buildkit-pool'],
+    ['some types without', `${LOCAL}, ${ROOT}`, '', '/mnt/k8s-disks/0/buildkit-pool'],
+    ['none with', ROOT, '', '/var/lib/buildkit-pool'],
+  ])('by default: %s', (_, types, ami, path) => {
+    expect(pathOf(file(types, { ami }))).toEqual({ kind: 'node-local', path });
+  });
+
+  test.each([
+    ['on the array', LOCAL, '', '/mnt/k8s-disks/0/caches', true],
+    ["in kubelet's folder", LOCAL, '', '/var/lib/kubelet/caches', true],
+    ['beside it', LOCAL, '', '/mnt/k8s-disks/00/caches', false],
+    ['on the root volume', LOCAL, '', '/var/lib/buildkit-pool', false],
+    ['where Bottlerocket has nothing', LOCAL, 'bottlerocket@latest', '/mnt/k8s-disks/0/caches', false],
+    ['without local disks anywhere', ROOT, '', '/var/lib/buildkit-pool', true],
+  ])('written: %s', (_, types, ami, path, isAccepted) => {
+    const text = file(types, { ami, cache: `path: ${path}` });
+    expect(problemsOf(text).filter((line) => line.includes(': error: '))).toEqual(
+      isAccepted
+        ? []
+        : [
+            expect.stringMatching(
+              /:5:13: error: pools\.b\.cache\.path: .* is not on the local disks of amd64's/,
+            ),
+          ],
+    );
+  });
+});
+
 test('whatever is in the file, reading it ends with an answer that names places in it', () => {
   const mangled = fc
     .tuple(
