@@ -157,8 +157,8 @@ test('each key that must be there has a stand-in, so that its fault hides nothin
     const reference = $ref === undefined ? undefined : schema.definitions?.[$ref.split('/').at(-1) ?? ''];
     return [
       ...required.map((key) => [...path, key].join('.')),
-      ...[reference ?? {}, ...allOf, ...anyOf].flatMap((inner) =>
-        inner === node ? [] : needed(inner, path),
+      ...[...(reference === undefined ? [] : [reference]), ...allOf, ...anyOf].flatMap((inner) =>
+        needed(inner, path),
       ),
       ...Object.entries(properties).flatMap(([key, inner]) => needed(inner, [...path, key])),
       // Items of lists go with their list.

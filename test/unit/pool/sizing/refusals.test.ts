@@ -94,7 +94,7 @@ function repair(text: string): string {
     'secrets.builders': 'back',
     'size.disk': '500Gi',
     'nodes.instance-types': ['m6id.24xlarge', 'm5d.24xlarge'],
-    ...(isFixed ? { replicas: 4 } : {}),
+    ...(isFixed ? { replicas: 8 } : {}),
   };
   for (const { key, severity } of reading.problems) {
     if (severity === 'warning') continue;
