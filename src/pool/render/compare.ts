@@ -131,7 +131,7 @@ function judge(object: KubernetesObject, path: readonly string[], from: unknown,
     case 'Deployment':
       return judgeDeployment(field, component);
     case 'ConfigMap':
-      if (component === 'haproxy') return NEW_BALANCER;
+      if (component === 'haproxy') return judgeConfiguration(from, to);
       if (component === 'builder') return NEW_BUILDERS;
       return component === 'document' ? NEW_DOCUMENT : IN_PLACE;
     case 'Service':
@@ -145,6 +145,18 @@ function judge(object: KubernetesObject, path: readonly string[], from: unknown,
     default:
       return IN_PLACE;
   }
+}
+
+/** A line a builder: max may have moved a ceiling that is not written down. */
+function judgeConfiguration(from: unknown, to: unknown): Judgement {
+  const lines = (text: unknown) => String(text).match(/^ *server b\d+ /gm)?.length ?? 0;
+  const [before, after] = [lines(from), lines(to)];
+  return before === after
+    ? NEW_BALANCER
+    : {
+        ...NEW_BALANCER,
+        reason: `${NEW_BALANCER.reason}; it has ${after} lines for builders instead of ${before}: where only max has changed, a \`ceiling\` in pool.yaml keeps them`,
+      };
 }
 
 const NEW_DOCUMENT: Judgement = { effect: 'nothing', reason: "the pool document's own server is replaced" };

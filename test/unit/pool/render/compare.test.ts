@@ -104,6 +104,21 @@ describe('incident 7: what must replace something says so beforehand', () => {
     expect(gravest(compareObjects(before, after))).toBe(effect);
   });
 
+  test('max that moves a ceiling which is derived: the reason names the remedy', () => {
+    const [before = [], after = []] = change('max: 8', 'max: 17');
+    const found = compareObjects(before, after).find(
+      ({ object }) => object === 'ConfigMap default/default-haproxy',
+    );
+    expect(found?.reason).toMatch(
+      /has 48 lines for builders instead of 32: .* a `ceiling` in pool\.yaml keeps them$/,
+    );
+    const [old = [], current = []] = change('    cache:', '    balancer: {metrics-port: 9000}\n    cache:');
+    const other = compareObjects(old, current).find(
+      ({ object }) => object === 'ConfigMap default/default-haproxy',
+    );
+    expect(other?.reason).not.toContain('ceiling');
+  });
+
   test('what controllers read of metadata', () => {
     const outside = (annotations: string) =>
       composeText(

@@ -54,7 +54,7 @@ test('incident 5: a maximum without headroom over the declared burst is warned a
   ]);
   expect(problemsOf(file(['max: 10', builds(100, ', queue-timeout: 1h')]))).toEqual([
     expect.stringMatching(
-      /error: .*builds\.burst: the last of 100 builds would wait 1h19m .* give up after 1h00m: raise max or queue-timeout/,
+      /error: .*builds\.burst: the last of 100 builds would wait 1h19m .* give up after 1h00m; raise max or queue-timeout/,
     ),
   ]);
 });
