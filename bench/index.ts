@@ -8,10 +8,13 @@ switch (name) {
   case 'data':
     await (await import('./data.ts')).main(args);
     break;
+  case 'render':
+    await (await import('./render.ts')).main(args);
+    break;
   case 'start':
     await (await import('./start.ts')).main(args);
     break;
   default:
-    console.error('usage: npm run bench -- burst | data | start [--help]');
+    console.error('usage: npm run bench -- burst | data | render | start [--help]');
     process.exitCode = 2;
 }

@@ -1,10 +1,11 @@
 /** From the text of pool.yaml to every number, or to everything that is wrong with it. */
 import { checkShape } from './config/check-shape.ts';
-import type { Finding, Path } from './config/finding.ts';
+import { isDoubtful, prune, spreadDoubt } from './config/doubt.ts';
+import { type Finding, KEYS, type Path } from './config/finding.ts';
 import type { PoolFile, Problem } from './config/model.ts';
-import { isIndependent, prune } from './config/prune.ts';
 import { resolveFile } from './config/resolve.ts';
-import { has, readSource } from './config/source.ts';
+import type { WrittenFile } from './config/schema.ts';
+import { has, readSource, valueAt } from './config/source.ts';
 import { findImpossible } from './sizing/check.ts';
 import type { Sizing } from './sizing/model.ts';
 import { sizeFile } from './sizing/size.ts';
@@ -34,36 +35,63 @@ export function readPool(text: string): Reading {
 
   const shape = checkShape(source.value);
   if (shape.kind === 'misshapen') {
-    return {
-      kind: 'refused',
-      problems: problemsOf([...shape.findings, ...checkRest(source.value, shape.findings)]),
-    };
+    return { kind: 'refused', problems: problemsOf(findAll(source.value, shape.findings)) };
   }
-  const { file, findings } = resolveFile(shape.written);
-  const sizing = sizeFile(file);
-  const problems = problemsOf([...findings, ...beyond(findings, findImpossible(sizing))]);
+  const { file, findings, sizing } = resolveAndSize(shape.written);
+  const problems = problemsOf(findings);
   return problems.some(({ severity }) => severity === 'error')
     ? { kind: 'refused', problems }
     : { kind: 'accepted', file, sizing, warnings: problems };
 }
 
-/** What is to be said about the rest of a file in which some values are not even values. */
-function checkRest(value: unknown, misshapen: readonly Finding[]): readonly Finding[] {
-  const paths = misshapen.map(({ path }) => listOf(path));
-  const rest = checkShape(prune(value, paths));
-  if (rest.kind === 'misshapen') return [];
-  const { file, findings } = resolveFile(rest.written);
-  return [...findings, ...beyond(findings, findImpossible(sizeFile(file)))].filter(({ path }) =>
-    isIndependent(path, paths),
-  );
+/** What is wrong with a file in which some values are not even values, and with the rest of it. */
+function findAll(value: unknown, misshapen: readonly Finding[]): readonly Finding[] {
+  const misnamed = misshapen.filter(({ path }) => isPoolName(value, path));
+  if (misnamed.length > 0) return [...misnamed, ...findBelow(value, misnamed)];
+  const faulty = misshapen.map(({ path }) => listOf(path));
+  const rest = checkShape(prune(value, faulty));
+  if (rest.kind === 'misshapen') return misshapen;
+  const doubts = spreadDoubt(value, [...faulty, ...misshapen.flatMap(({ about }) => about)]);
+  return [
+    ...misshapen,
+    ...resolveAndSize(rest.written).findings.filter((finding) => !isDoubtful(finding, doubts)),
+  ];
 }
 
-/** What is known of a value that could not be resolved is a stand-in, and nothing follows from it. */
-function beyond(findings: readonly Finding[], later: readonly Finding[]): readonly Finding[] {
-  const refused = new Set(
-    findings.filter(({ severity }) => severity === 'error').map(({ path }) => JSON.stringify(path)),
-  );
-  return later.filter(({ path }) => !refused.has(JSON.stringify(path)));
+/** What is wrong apart from names of pools: they get others, which nothing that is told goes by. */
+function findBelow(value: unknown, misnamed: readonly Finding[]): readonly Finding[] {
+  const names = new Map(misnamed.map(({ path }, index) => [path[1], `unnamed-${index}`]));
+  const written = new Map([...names].map(([name, standIn]) => [standIn, name]));
+  const pools = Object.entries(valueAt(value, ['pools']) as object);
+  const renamed = {
+    ...(value as object),
+    pools: Object.fromEntries(pools.map(([name, pool]) => [names.get(name) ?? name, pool])),
+  };
+  const shape = checkShape(renamed);
+  const findings =
+    shape.kind === 'misshapen' ? findAll(renamed, shape.findings) : resolveAndSize(shape.written).findings;
+  return findings
+    .filter((finding) => !isDoubtful(finding, [['pools', KEYS]]))
+    .map((finding) => {
+      const [top, pool, ...rest] = finding.path;
+      const name = top === 'pools' ? written.get(String(pool)) : undefined;
+      return name === undefined ? finding : { ...finding, path: ['pools', name, ...rest] };
+    });
+}
+
+/** The only fault that a pool can have as a whole, when it is a map. */
+function isPoolName(value: unknown, path: Path): boolean {
+  const pool = valueAt(value, path);
+  return path.length === 2 && path[0] === 'pools' && typeof pool === 'object' && pool !== null;
+}
+
+function resolveAndSize(written: WrittenFile) {
+  const { file, findings } = resolveFile(written);
+  const sizing = sizeFile(file);
+  const gaps = findings.filter(({ isGap }) => isGap === true).map(({ path }) => path);
+  const doubts = spreadDoubt(written, gaps);
+  const later = findImpossible(sizing).filter((finding) => !isDoubtful(finding, doubts));
+  return { file, sizing, findings: [...findings, ...later] };
 }
 
 /** A faulty item stands for its whole list. */

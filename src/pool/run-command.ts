@@ -103,7 +103,7 @@ const MEANINGS: Readonly<Record<Effect, string>> = {
   nodes: 'New nodes have it; one with builders stays as it is until it is rolled: see docs/operations.md.',
   builders: 'Builders have to be replaced: each takes the change when its pod is deleted and drained.',
   balancer:
-    'The load balancer is replaced: running builds end on the old one, waiting ones keep their places.',
+    'The way into the line is replaced. Where no reason above says otherwise, running builds end on the old one and waiting ones keep their places.',
   immutable: 'Kubernetes refuses some of it: see docs/operations.md.',
 };
 

@@ -1,5 +1,6 @@
 /** The autoscaler: KEDA reads the length of the line from the load balancer itself. */
 import type { IScaledObject } from '@kubernetes-models/keda/keda.sh/v1alpha1/ScaledObject';
+import { DEMAND } from '../sizing/autoscaler.ts';
 import type {
   ArchitectureSizing,
   AutoscalerSizing,
@@ -7,9 +8,6 @@ import type {
   ScalingRulesSizing,
 } from '../sizing/model.ts';
 import { builderLabels, type KubernetesObject } from './object.ts';
-
-/** The trigger's name in AutoscalerSizing.formula. */
-const TRIGGER = 'demand';
 
 /** One an architecture; none with `autoscaling: off`. */
 export function scaledObjects(pool: PoolSizing): readonly KubernetesObject[] {
@@ -63,7 +61,7 @@ function scaledObject(pool: PoolSizing, arch: ArchitectureSizing, sizing: Autosc
       triggers: [
         {
           type: 'metrics-api',
-          name: TRIGGER,
+          name: DEMAND,
           metricType: 'AverageValue',
           metadata: {
             // What the frontend holds is what waits and what builds: the demand. The whole page would be fifty times as long.

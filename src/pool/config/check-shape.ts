@@ -16,8 +16,8 @@ export function checkShape(value: unknown): Shape {
   const seen = new Set<string>();
   return {
     kind: 'misshapen',
-    findings: findings.filter(({ path, message }) => {
-      const identity = JSON.stringify([path, message]);
+    findings: findings.filter(({ path, problem, remedy }) => {
+      const identity = JSON.stringify([path, problem, remedy]);
       return !seen.has(identity) && seen.add(identity);
     }),
   };
@@ -27,10 +27,10 @@ function findingsOf(issue: z.core.$ZodIssue, parent: Path, file: unknown): Findi
   const path = [...parent, ...issue.path.map((step) => (typeof step === 'symbol' ? String(step) : step))];
   switch (issue.code) {
     case 'unrecognized_keys':
-      return issue.keys.map((key) => refusal([...path, key], unknownKey(key, path)));
+      return issue.keys.map((key) => unknownKey(key, path, file));
     case 'invalid_key':
       return [
-        refusal(path, `${quote(path.at(-1))} is no name here: ${issue.issues[0]?.message ?? issue.message}`),
+        refusal(path, `${quote(path.at(-1))} is no name here`, issue.issues[0]?.message ?? issue.message, []),
       ];
     case 'invalid_union': {
       // A map was meant where one of the choices is a map: then its own faults say more.
@@ -41,20 +41,20 @@ function findingsOf(issue: z.core.$ZodIssue, parent: Path, file: unknown): Findi
       if (within !== undefined && typeof value === 'object' && value !== null) {
         return within.flatMap((deeper) => findingsOf(deeper, path, file));
       }
-      return [refusal(path, wrongValue(path, file, issue.message))];
+      return [wrongValue(path, file, issue.message)];
     }
     default:
-      return [refusal(path, wrongValue(path, file, issue.message))];
+      return [wrongValue(path, file, issue.message)];
   }
 }
 
-function wrongValue(path: Path, file: unknown, remedy: string): string {
-  if (path.length === 0) return `this is no pool.yaml: ${remedy}`;
-  if (!has(file, path)) return `\`${path.at(-1)}\` is missing: ${remedy}`;
+function wrongValue(path: Path, file: unknown, remedy: string): Finding {
+  if (path.length === 0) return refusal(path, 'this is no pool.yaml', remedy, []);
+  if (!has(file, path)) return refusal(path, `\`${path.at(-1)}\` is missing`, remedy, []);
   const value = valueAt(file, path);
   return value === null
-    ? `\`${path.at(-1)}\` is empty: ${remedy}, or leave the key out`
-    : `${quote(value)} does not fit: ${remedy}`;
+    ? refusal(path, `\`${path.at(-1)}\` is empty`, `${remedy}, or leave the key out`, [])
+    : refusal(path, `${quote(value)} does not fit`, remedy, []);
 }
 
 /** A value for a message: short, on one line. What a map or a list holds is in the file, and may go round in circles. */
@@ -65,16 +65,20 @@ export function quote(value: unknown): string {
   return `\`${text.length <= 80 ? text : `${text.slice(0, 77)}...`}\``;
 }
 
-function unknownKey(key: string, path: Path): string {
+function unknownKey(key: string, path: Path, file: unknown): Finding {
   const known = keysAt(poolFileSchema, path);
   const near = known
     .map((name) => ({ name, distance: editDistance(key.toLowerCase(), name) }))
     .sort((a, b) => a.distance - b.distance)[0];
-  const guess = near !== undefined && near.distance <= Math.max(2, near.name.length / 3);
-  const remedy = guess
-    ? `did you mean \`${near.name}\`?`
-    : `known here: ${listing(known.map((name) => `\`${name}\``)) || 'none'}`;
-  return `${quote(key)} is no key here; ${remedy}`;
+  const isNear = near !== undefined && near.distance <= Math.max(2, near.name.length / 3);
+  return refusal(
+    [...path, key],
+    `${quote(key)} is no key here`,
+    isNear
+      ? `did you mean \`${near.name}\`?`
+      : `known here are ${listing(known.map((name) => `\`${name}\``)) || 'none'}`,
+    isNear && !has(file, [...path, near.name]) ? [[...path, near.name]] : [],
+  );
 }
 
 /** The keys that the schema knows at a path of the file. */

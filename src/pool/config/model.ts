@@ -326,4 +326,6 @@ export interface Problem {
   readonly key: string;
   /** What is wrong, with the value, why, and what would be right. */
   readonly message: string;
+  /** The end of the message: what would be right. */
+  readonly remedy: string;
 }

@@ -3,8 +3,9 @@
  * resolved, such as an instance type whose size nobody tells.
  */
 import { DEFAULTS } from './defaults.ts';
-import { type Finding, type Path, refusal } from './finding.ts';
+import { type Finding, gap, KEYS, keysOf, type Path, refusal } from './finding.ts';
 import { instanceFacts } from './instance-types.ts';
+import { mountsOf } from './local-disks.ts';
 import {
   ARCHITECTURES,
   type Architecture,
@@ -47,16 +48,17 @@ export function resolveFile(written: WrittenFile): Resolution {
   const findings: Finding[] = [];
   const cluster = resolveCluster(written);
   const pools = Object.entries(written.pools).map(([name, pool]) =>
-    resolvePool(name, layOver(written.defaults ?? {}, pool), findings),
+    resolvePool(name, layOver(written.defaults ?? {}, pool), cluster, findings),
   );
-  const wanting = pools.find(({ architectures }) =>
+  const isWanted = pools.some(({ architectures }) =>
     architectures.some(({ nodes }) => nodes.kind === 'karpenter'),
   );
-  if (wanting !== undefined && cluster.karpenter === null) {
+  if (isWanted && cluster.karpenter === null) {
     findings.push(
-      refusal(
+      gap(
         ['cluster', 'karpenter'],
-        `pool ${wanting.name} wants nodes by instance type, which Karpenter starts: give \`cluster.karpenter\` with discovery and role`,
+        '`karpenter` is missing: nodes are given by instance type, which Karpenter starts',
+        'write `cluster.karpenter` with discovery and role',
       ),
     );
   }
@@ -111,7 +113,7 @@ function resolveKarpenter(written: NonNullable<NonNullable<WrittenFile['cluster'
   };
 }
 
-function resolvePool(name: string, written: WrittenPool, findings: Finding[]): Pool {
+function resolvePool(name: string, written: WrittenPool, cluster: Cluster, findings: Finding[]): Pool {
   const at: Path = ['pools', name];
   const autoscaling = written.autoscaling ?? DEFAULTS.pool.autoscaling;
   const given = ARCHITECTURES.flatMap((arch) => {
@@ -122,13 +124,27 @@ function resolvePool(name: string, written: WrittenPool, findings: Finding[]): P
     findings.push(
       refusal(
         [...at, 'architectures'],
-        'the pool has no architecture: write amd64 or arm64 with min and max',
+        'the pool has no architecture',
+        'write amd64 or arm64 with min and max',
+        [[...at, 'architectures', KEYS]],
       ),
     );
   }
   const order = Object.keys(written.architectures);
   given.sort((a, b) => order.indexOf(a.arch) - order.indexOf(b.arch));
-  const cache = resolveCache(written.cache ?? {}, [...at, 'cache'], findings);
+  const architectures = given.map(({ arch, own }) =>
+    resolveArchitecture(
+      arch,
+      { ...own, builds: { ...written.builds, ...own.builds } },
+      { autoscaling, at: [...at, 'architectures', arch], findings },
+    ),
+  );
+  const cache = resolveCache(
+    written.cache ?? {},
+    defaultCachePath(architectures, cluster),
+    [...at, 'cache'],
+    findings,
+  );
   return {
     name,
     namespace: written.namespace ?? name,
@@ -158,13 +174,7 @@ function resolvePool(name: string, written: WrittenPool, findings: Finding[]): P
       pullSecrets: written.images?.['pull-secrets'] ?? [],
     },
     mirrors: written.mirrors ?? {},
-    architectures: given.map(({ arch, own }) =>
-      resolveArchitecture(
-        arch,
-        { ...own, builds: { ...written.builds, ...own.builds } },
-        { autoscaling, at: [...at, 'architectures', arch], findings },
-      ),
-    ),
+    architectures,
   };
 }
 
@@ -192,6 +202,7 @@ function resolveCertificates(
   at: Path,
   findings: Finding[],
 ): Certificates {
+  const key = keysOf(at);
   const mode = written.mode ?? DEFAULTS.tls.mode;
   const times = {
     lifetimeMs: ms(written.lifetime, DEFAULTS.tls.lifetime),
@@ -201,8 +212,10 @@ function resolveCertificates(
     if (written.secrets !== undefined) {
       findings.push(
         refusal(
-          [...at, 'secrets'],
-          'cert-manager makes the Secrets itself: leave `secrets` out, or write certificates: secrets',
+          key('secrets'),
+          'cert-manager makes the Secrets itself',
+          'leave `secrets` out, or write certificates: secrets',
+          [key('certificates')],
         ),
       );
     }
@@ -215,20 +228,25 @@ function resolveCertificates(
   if (written.issuer !== undefined) {
     findings.push(
       refusal(
-        [...at, 'issuer'],
-        'only cert-manager has issuers: leave it out, or write certificates: cert-manager',
+        key('issuer'),
+        'only cert-manager has issuers',
+        'leave it out, or write certificates: cert-manager',
+        [key('certificates')],
       ),
     );
   }
   const { balancer = '', 'balancer-client': balancerClient = '', builders = '' } = written.secrets ?? {};
   const needed =
     mode === 'terminate' ? { balancer, 'balancer-client': balancerClient, builders } : { builders };
-  for (const [key, name] of Object.entries(needed)) {
+  for (const [which, name] of Object.entries(needed)) {
     if (name === '') {
       findings.push(
         refusal(
-          [...at, 'secrets', key],
-          `with certificates: secrets and mode: ${mode} the Secret \`${key}\` is needed: write its name`,
+          key(`secrets.${which}`),
+          `the Secret \`${which}\` is needed with certificates: secrets${which === 'builders' ? '' : ' and mode: terminate'}`,
+          'write its name',
+          // The builders' own are needed in either mode.
+          [key('certificates'), ...(which === 'builders' ? [] : [key('mode')])],
         ),
       );
     }
@@ -236,11 +254,18 @@ function resolveCertificates(
   return { kind: 'secrets', secrets: { balancer, balancerClient, builders }, ...times };
 }
 
-function resolveCache(written: NonNullable<WrittenPool['cache']>, at: Path, findings: Finding[]): Cache {
+function resolveCache(
+  written: NonNullable<WrittenPool['cache']>,
+  defaultPath: string,
+  at: Path,
+  findings: Finding[],
+): Cache {
   if ((written.kind ?? DEFAULTS.cache.kind) === 'volume') {
     if (written.path !== undefined) {
       findings.push(
-        refusal([...at, 'path'], 'a volume is mounted where BuildKit wants it: leave `path` out'),
+        refusal([...at, 'path'], 'a volume is mounted where BuildKit wants it', 'leave `path` out', [
+          [...at, 'kind'],
+        ]),
       );
     }
     return {
@@ -254,12 +279,23 @@ function resolveCache(written: NonNullable<WrittenPool['cache']>, at: Path, find
       findings.push(
         refusal(
           [...at, key],
-          `only volumes have \`${key}\`: leave it out, or write kind: volume (the size of a node-local cache is an architecture's \`builder.disk\`)`,
+          `only volumes have \`${key}\``,
+          "leave it out, or write kind: volume (the size of a node-local cache is an architecture's `builder.disk`)",
+          [[...at, 'kind']],
         ),
       );
     }
   }
-  return { kind: 'node-local', path: (written.path ?? DEFAULTS.cache.path).replace(/(?<=.)\/+$/, '') };
+  return { kind: 'node-local', path: (written.path ?? defaultPath).replace(/(?<=.)\/+$/, '') };
+}
+
+/** On the local disks where any nodes have some. Nodes without have the same folder, on their root volume. */
+function defaultCachePath(architectures: readonly Architecture[], { karpenter }: Cluster): string {
+  const hasLocalDisks = architectures.some(
+    ({ nodes }) =>
+      nodes.kind === 'karpenter' && nodes.instanceTypes.some(({ disk }) => disk === 'instance-store'),
+  );
+  return hasLocalDisks ? `${mountsOf(karpenter?.amiAlias)[0]}/buildkit-pool` : DEFAULTS.cache.path;
 }
 
 function resolveExposure(written: NonNullable<WrittenPool['exposure']>): Exposure {
@@ -293,9 +329,10 @@ function resolveArchitecture(
   const replicas = autoscaling === 'off' ? (written.replicas ?? null) : null;
   if (autoscaling === 'off' && replicas === null) {
     findings.push(
-      refusal(
+      gap(
         [...at, 'replicas'],
-        '`replicas` is missing: with autoscaling: off write how many builders there are',
+        '`replicas` is missing',
+        'write how many builders there are, or use autoscaling',
       ),
     );
   }
@@ -303,7 +340,9 @@ function resolveArchitecture(
     findings.push(
       refusal(
         [...at, 'replicas'],
-        'a fixed number under autoscaling would reset the pool at every apply: leave `replicas` out, or write autoscaling: off',
+        'a fixed number under autoscaling would reset the pool at every apply',
+        'leave `replicas` out, or write autoscaling: off',
+        [],
       ),
     );
   }
@@ -352,10 +391,16 @@ function resolveNodes(arch: ArchitectureName, written: WrittenNodes, at: Path, f
     cpuMillis: cpuMillis(written.reserve?.cpu ?? DEFAULTS.nodes.reserve.cpu) ?? 0,
     memoryBytes: bytes(written.reserve?.memory, DEFAULTS.nodes.reserve.memory),
   };
+  const about: readonly Path[] = [
+    [...at, 'instance-types'],
+    [...at, 'selector'],
+  ];
   const refuse = (keys: readonly (keyof WrittenNodes)[], unless: string) => {
     for (const key of keys) {
       if (written[key] !== undefined) {
-        findings.push(refusal([...at, key], `\`${key}\` goes with ${unless}: leave it out, or add that`));
+        findings.push(
+          refusal([...at, key], `\`${key}\` goes with ${unless}`, 'leave it out, or add that', about),
+        );
       }
     }
   };
@@ -366,7 +411,9 @@ function resolveNodes(arch: ArchitectureName, written: WrittenNodes, at: Path, f
     );
     for (const [index, { type }] of instanceTypes.entries()) {
       if (instanceTypes.findIndex((other) => other.type === type) < index) {
-        findings.push(refusal([...at, 'instance-types', index], `\`${type}\` is named twice: leave one out`));
+        findings.push(
+          refusal([...at, 'instance-types', index], `\`${type}\` is named twice`, 'leave one out', []),
+        );
       }
     }
     return {
@@ -398,9 +445,10 @@ function resolveNodeSize(written: WrittenNodes['size'], at: Path, findings: Find
   for (const key of ['cpu', 'memory', 'disk'] as const) {
     if (written[key] === undefined) {
       findings.push(
-        refusal(
+        gap(
           [...at, key],
-          `\`${key}\` is missing: a node's size has cpu, memory and disk; write all three or none`,
+          `\`${key}\` is missing: a node's size has cpu, memory and disk`,
+          'write all three or none',
         ),
       );
     }
@@ -427,9 +475,10 @@ function resolveInstanceType(
   const facts = instanceFacts(written.type);
   if (facts !== undefined && facts.architecture !== arch) {
     findings.push(
-      refusal(
+      gap(
         at,
-        `\`${written.type}\` is ${facts.architecture}, not ${arch}: choose a type of this architecture`,
+        `\`${written.type}\` is ${facts.architecture}, not ${arch}`,
+        'choose a type of this architecture',
       ),
     );
   }
@@ -440,23 +489,27 @@ function resolveInstanceType(
     facts === undefined ? (['cpu', 'memory'] as const).filter((key) => written[key] === undefined) : [];
   if (missing.length > 0) {
     findings.push(
-      refusal(
+      gap(
         at,
-        `the size of \`${written.type}\` is not known here: write {type: ${written.type}, cpu: …, memory: …, disk: …} (disk: its local disks; or root-volume)`,
+        `the size of \`${written.type}\` is not known here`,
+        `write {type: ${written.type}, cpu: …, memory: …, disk: …} (disk: its local disks; or root-volume)`,
       ),
     );
   } else if (ownDisk === null && rootVolume === null) {
     findings.push(
-      refusal(
+      gap(
         at,
-        `\`${written.type}\` has no local disk that is known here: write {type: ${written.type}, root-volume: 500Gi}, or choose a type with local disks`,
+        `\`${written.type}\` has no local disk that is known here`,
+        `write {type: ${written.type}, root-volume: 500Gi}, or choose a type with local disks`,
       ),
     );
   } else if (ownDisk !== null && rootVolume !== null) {
     findings.push(
       refusal(
         [...at, 'root-volume'],
-        `\`${written.type}\` has local disks, which the kubelet's folder and the caches are put on: leave \`root-volume\` out`,
+        `\`${written.type}\` has local disks, which the kubelet's folder and the caches are put on`,
+        'leave `root-volume` out',
+        [],
       ),
     );
   }

@@ -392,7 +392,11 @@ const cache = section(
       'volume',
     ]),
     path: text(/^\/(?!.*\/\.\.?(?:\/|$))[\w./-]{1,200}$/, 'write an absolute path on the node')
-      .meta({ ...about('Folder on the node, with node-local.', DEFAULTS.cache.path) })
+      .meta({
+        ...about(
+          `Folder on the node, with node-local. Without: ${DEFAULTS.cache.path}, or on the local disks where an instance type has some (/mnt/k8s-disks/0/buildkit-pool; with Bottlerocket /var/lib/kubelet/buildkit-pool).`,
+        ),
+      })
       .optional(),
     'storage-class': objectName(about("Of the volumes; without, the cluster's default.")),
     size: size(about('Of one volume.', DEFAULTS.cache.size), '10Gi', '64Ti', '100Gi'),

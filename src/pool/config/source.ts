@@ -10,7 +10,7 @@ import {
   parseAllDocuments,
   visit,
 } from 'yaml';
-import type { Finding, Path } from './finding.ts';
+import { type Finding, messageOf, type Path } from './finding.ts';
 import type { Problem } from './model.ts';
 
 export type Source =
@@ -26,8 +26,8 @@ export function readSource(text: string): Source {
     return broken([
       problemAt(
         { line: 1, col: 1 },
-        '',
-        `the file has ${text.length} characters; a pool.yaml has some thousand`,
+        `the file has ${text.length} characters`,
+        'a pool.yaml has some thousand',
       ),
     ]);
   }
@@ -35,16 +35,14 @@ export function readSource(text: string): Source {
   const documents = parseAllDocuments(text, { lineCounter: lines, merge: true, prettyErrors: false });
   const [first, second] = 'empty' in documents ? [] : documents;
   if (first === undefined) {
-    return broken([problemAt({ line: 1, col: 1 }, '', 'the file is empty; write version: 1 and pools')]);
+    return broken([problemAt({ line: 1, col: 1 }, 'the file is empty', 'write version: 1 and pools')]);
   }
   const faults = first.errors.map(({ message, pos }) =>
-    problemAt(lines.linePos(pos[0]), '', `not valid YAML: ${oneLine(message)}`),
+    problemAt(lines.linePos(pos[0]), `not valid YAML: ${oneLine(message)}`, REPAIR),
   );
   if (second !== undefined && faults.length === 0) {
     const at = lines.linePos(second.range[0]);
-    faults.push(
-      problemAt(at, '', 'the file holds several YAML documents; write one, all pools under `pools`'),
-    );
+    faults.push(problemAt(at, 'the file holds several YAML documents', 'write one, all pools under `pools`'));
   }
   faults.push(...findUnknownAliases(first, lines));
   if (faults.length > 0) return broken(faults);
@@ -53,7 +51,7 @@ export function readSource(text: string): Source {
   } catch (error) {
     // Aliases of aliases multiply only when they are resolved.
     const message = error instanceof Error ? error.message : String(error);
-    return broken([problemAt({ line: 1, col: 1 }, '', `not usable YAML: ${oneLine(message)}`)]);
+    return broken([problemAt({ line: 1, col: 1 }, `not usable YAML: ${oneLine(message)}`, REPAIR)]);
   }
 }
 
@@ -66,7 +64,7 @@ function findUnknownAliases(document: Document.Parsed, lines: LineCounter): read
         if (anchors.has(node.source)) return;
         const at = lines.linePos(node.range?.[0] ?? 0);
         const what = `no anchor &${node.source} stands before the alias *${node.source}`;
-        faults.push(problemAt(at, '', `not valid YAML: ${what}`));
+        faults.push(problemAt(at, `not valid YAML: ${what}`, REPAIR));
       } else if ('anchor' in node && typeof node.anchor === 'string') {
         anchors.add(node.anchor);
       }
@@ -79,9 +77,18 @@ function broken(problems: readonly Problem[]): Source {
   return { kind: 'broken', problems };
 }
 
-function problemAt(at: { line: number; col: number }, key: string, message: string): Problem {
-  // Position 0 stands for an unknown one.
-  return { severity: 'error', line: Math.max(at.line, 1), column: Math.max(at.col, 1), key, message };
+const REPAIR = 'write it in YAML 1.2 (most editors underline the place)';
+
+function problemAt(at: { line: number; col: number }, problem: string, remedy: string): Problem {
+  return {
+    severity: 'error',
+    // Position 0 stands for an unknown one.
+    line: Math.max(at.line, 1),
+    column: Math.max(at.col, 1),
+    key: '',
+    message: messageOf({ problem, remedy }),
+    remedy,
+  };
 }
 
 function oneLine(message: string): string {
@@ -103,7 +110,7 @@ function locate(document: Document.Parsed, lines: LineCounter, finding: Finding)
     .map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`))
     .join('')
     .replace(/^\./, '');
-  return { ...problemAt({ line, col }, key, finding.message), severity: finding.severity };
+  return { ...problemAt({ line, col }, finding.problem, finding.remedy), severity: finding.severity, key };
 }
 
 interface Child {

@@ -9,7 +9,8 @@ import type { KubernetesObject } from '../components/object.ts';
  * - `nothing`: taken over in place; no build and no builder notices.
  * - `nodes`: new nodes have it; Karpenter leaves one alone as long as there is a builder on it.
  * - `builders`: a new revision of the builders, which each takes when its pod is deleted and drained.
- * - `balancer`: a planned replacement: running builds end on the old one, waiting ones go to the new one.
+ * - `balancer`: the way into the line is replaced. Of the load balancer itself that is planned: running builds end on the old
+ *   one, waiting ones go to the new one. What stands before it is not ours: the reason says what becomes of builds.
  * - `immutable`: Kubernetes refuses the change.
  */
 export type Effect = 'nothing' | 'nodes' | 'builders' | 'balancer' | 'immutable';
@@ -122,7 +123,7 @@ function judge(object: KubernetesObject, path: readonly string[], from: unknown,
   const [section, field] = path;
   const component = object.metadata?.labels?.['app.kubernetes.io/component'];
   if (section === 'metadata') {
-    return IN_PLACE;
+    return judgeMetadata(object, path);
   }
   switch (object.kind) {
     case 'StatefulSet':
@@ -130,11 +131,11 @@ function judge(object: KubernetesObject, path: readonly string[], from: unknown,
     case 'Deployment':
       return judgeDeployment(field, component);
     case 'ConfigMap':
-      if (component === 'haproxy') return NEW_BALANCER;
+      if (component === 'haproxy') return judgeConfiguration(from, to);
       if (component === 'builder') return NEW_BUILDERS;
       return component === 'document' ? NEW_DOCUMENT : IN_PLACE;
     case 'Service':
-      return judgeService(field, from, to);
+      return judgeService(path, component, from, to);
     case 'NodePool':
       return judgeNodePool(path);
     case 'EC2NodeClass':
@@ -144,6 +145,18 @@ function judge(object: KubernetesObject, path: readonly string[], from: unknown,
     default:
       return IN_PLACE;
   }
+}
+
+/** A line a builder: max may have moved a ceiling that is not written down. */
+function judgeConfiguration(from: unknown, to: unknown): Judgement {
+  const lines = (text: unknown) => String(text).match(/^ *server b\d+ /gm)?.length ?? 0;
+  const [before, after] = [lines(from), lines(to)];
+  return before === after
+    ? NEW_BALANCER
+    : {
+        ...NEW_BALANCER,
+        reason: `${NEW_BALANCER.reason}; it has ${after} lines for builders instead of ${before}: where only max has changed, a \`ceiling\` in pool.yaml keeps them`,
+      };
 }
 
 const NEW_DOCUMENT: Judgement = { effect: 'nothing', reason: "the pool document's own server is replaced" };
@@ -188,13 +201,53 @@ function judgeDeployment(field: string | undefined, component: string | undefine
   return component === 'haproxy' ? NEW_BALANCER : NEW_DOCUMENT;
 }
 
-/** A Service cannot get or lose its address: ValidateServiceClusterIPsRelatedFields and the update checks beside it. */
-function judgeService(field: string | undefined, from: unknown, to: unknown): Judgement {
-  return field === 'clusterIP' && (from === 'None' || to === 'None')
-    ? {
-        effect: 'immutable',
-        reason: 'Kubernetes refuses it: delete the Service, then apply; names are gone for a moment',
-      }
+const NEW_ENTRANCE: Judgement = {
+  effect: 'balancer',
+  reason: "the cloud's own load balancer is changed or made anew: builds that run through it may be cut",
+};
+
+/** Most of it is for people; some of it is read by controllers. */
+function judgeMetadata(object: KubernetesObject, [, field, key = '']: readonly string[]): Judgement {
+  switch (object.kind) {
+    case 'Service':
+      return field === 'annotations' && isEntrance(object) ? NEW_ENTRANCE : IN_PLACE;
+    case 'Namespace':
+      // Admission looks at pods when they are made, not at those that run.
+      return field === 'labels' && (key === '' || key.startsWith('pod-security.kubernetes.io/'))
+        ? { effect: 'builders', reason: 'pods that start from now on are held to it; those that run stay' }
+        : IN_PLACE;
+    case 'ServiceAccount':
+      return field === 'annotations' ? NEW_BUILDERS : IN_PLACE;
+    default:
+      return IN_PLACE;
+  }
+}
+
+/** Whether a controller of the cloud makes a load balancer from it. */
+function isEntrance(object: KubernetesObject & { readonly spec?: { readonly type?: unknown } }): boolean {
+  return object.spec?.type === 'LoadBalancer';
+}
+
+/**
+ * A Service cannot get or lose its address: ValidateServiceClusterIPsRelatedFields and the update checks beside it. What
+ * clients dial is another matter: a port that goes takes with it all who must dial again.
+ */
+function judgeService(
+  [, field = '', , detail]: readonly string[],
+  component: string | undefined,
+  from: unknown,
+  to: unknown,
+): Judgement {
+  if (field === 'clusterIP' && (from === 'None' || to === 'None')) {
+    return {
+      effect: 'immutable',
+      reason: 'Kubernetes refuses it: delete the Service, then apply; names are gone for a moment',
+    };
+  }
+  if (component !== 'haproxy' || from === undefined) return IN_PLACE;
+  if (field === 'type') return NEW_ENTRANCE;
+  return field === 'ports' && (detail === undefined || detail === 'port')
+    ? { effect: 'balancer', reason: 'whoever still dials the old port, and dials again, finds nobody there' }
     : IN_PLACE;
 }
 

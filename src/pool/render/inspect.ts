@@ -4,6 +4,7 @@
  */
 import { BlockList, isIP } from 'node:net';
 import type { KubernetesObject } from '../components/object.ts';
+import { MAX_PERIOD_SECONDS } from '../sizing/autoscaler.ts';
 
 /** One line: the object, and what is wrong with it. */
 export type Fault = string;
@@ -297,9 +298,8 @@ function inspectConfigMap(object: Tree): readonly Fault[] {
   });
 }
 
-/** pkg/apis/autoscaling/validation of Kubernetes 1.36: MaxStabilizationWindowSeconds, MaxPeriodSeconds. */
+/** pkg/apis/autoscaling/validation of Kubernetes 1.36: MaxStabilizationWindowSeconds. */
 const MAX_STABILIZATION_SECONDS = 3600;
-const MAX_PERIOD_SECONDS = 1800;
 
 function inspectScaledObject(object: Tree, world: World): readonly Fault[] {
   const { namespace, name } = identity(object);

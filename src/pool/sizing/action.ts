@@ -22,7 +22,6 @@ export function sizeAction(architectures: readonly ArchitectureSizing[]): Action
       30_000,
       "longer than the pauses between a client's own attempts (20 s), so that one that gave up and came back has its place",
     ),
-    keepaliveIdleMs: derived(15_000, 'TCP keepalive, the only thing that is sent while waiting'),
     metricsIntervalMs: derived(15_000, 'how often a waiting build reads its position for its person'),
   };
 }

@@ -5,8 +5,11 @@ import { derived } from './derived.ts';
 import type { AutoscalerSizing, Derived } from './model.ts';
 import { shrinkSteps } from './shrink.ts';
 
-/** Kubernetes' limit of a policy's period, which schema validators do not know (autoscaling/v2 HPAScalingPolicy). */
-const MAX_PERIOD_SECONDS = 1800;
+/**
+ * Kubernetes' limit of a policy's period, which schema validators do not know: MaxPeriodSeconds in
+ * pkg/apis/autoscaling/validation of 1.36.
+ */
+export const MAX_PERIOD_SECONDS = 1800;
 /**
  * From this minor version on an HPA may say its own tolerance without a feature gate (HPAConfigurableTolerance). KEDA hands
  * it on since 2.18.

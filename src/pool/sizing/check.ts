@@ -1,14 +1,15 @@
 /** What is impossible or risky about a pool, once its numbers are known. Paths are those of pool.yaml. */
 import { BlockList, isIP } from 'node:net';
 import { formatDuration } from '../../action/duration.ts';
-import { type Finding, type Path, refusal, warning } from '../config/finding.ts';
-import type { Exposure, Pool } from '../config/model.ts';
+import { type Finding, KEYS, keysOf, type Path, refusal, warning } from '../config/finding.ts';
+import { ALL_MOUNTS, mountsOf } from '../config/local-disks.ts';
+import type { Cluster, Exposure, Pool } from '../config/model.ts';
 import { formatCpu, formatSize } from '../config/units.ts';
 import { INTERNAL_PORTS } from './balancer.ts';
 import { GATE_CPU_MILLIS, GATE_MEMORY_BYTES } from './builder.ts';
 import { GIB, HOUR_MS, MINUTE_MS } from './derived.ts';
 import { leastGraceSeconds } from './drain.ts';
-import { LONGEST_EXACT_WAIT_MS, mostBuilders } from './line.ts';
+import { LONGEST_EXACT_WAIT_MS, MAX_CEILING, mostBuilders } from './line.ts';
 import type { ArchitectureSizing, PoolSizing, Sizing } from './model.ts';
 import { MAX_LABEL, MAX_STATEFUL_SET } from './names.ts';
 import { allocatableOfNode } from './node.ts';
@@ -22,12 +23,15 @@ const LEAST_DISK_BYTES = 5 * GIB;
 /** More than the share of a node that may stand idle without a word. */
 const WASTE = 0.25;
 
+/** Which architectures there are, whatever is written of them. */
+const WHICH_ARCHITECTURES = `architectures.${KEYS}`;
+
 /** Every finding, in no particular order. */
 export function findImpossible(sizing: Sizing): readonly Finding[] {
-  return [...sizing.pools.flatMap((pool) => checkPool(pool)), ...checkNames(sizing)];
+  return [...sizing.pools.flatMap((pool) => checkPool(pool, sizing.cluster)), ...checkNames(sizing)];
 }
 
-function checkPool(sizing: PoolSizing): Finding[] {
+function checkPool(sizing: PoolSizing, cluster: Cluster): Finding[] {
   const at: Path = ['pools', sizing.pool.name];
   return [
     ...checkScaleDown(sizing, at),
@@ -36,6 +40,7 @@ function checkPool(sizing: PoolSizing): Finding[] {
     ...checkEgress(sizing.pool, at),
     ...checkPorts(sizing, at),
     ...checkPriorities(sizing.pool, at),
+    ...checkCache(sizing, cluster, at),
     ...checkConfigurationSize(sizing, at),
     ...sizing.architectures.flatMap((architecture) =>
       checkArchitecture(sizing, architecture, [...at, 'architectures', architecture.name]),
@@ -46,13 +51,15 @@ function checkPool(sizing: PoolSizing): Finding[] {
 function checkScaleDown({ pool, architectures }: PoolSizing, at: Path): Finding[] {
   const findings: Finding[] = [];
   const { idleMs, periodMs, graceMs } = pool.scaleDown;
-  const path = (key: string) => [...at, 'scale-down', key];
+  const key = keysOf(at);
   if (pool.autoscaling !== 'off') {
     if (periodMs !== null && periodMs > idleMs) {
       findings.push(
         refusal(
-          path('period'),
-          `${formatDuration(periodMs)} is longer than the idle time (${formatDuration(idleMs)}): the autoscaler would forget within a period what it counts over one; write ${formatDuration(idleMs)} or less`,
+          key('scale-down.period'),
+          `${formatDuration(periodMs)} is longer than the idle time (${formatDuration(idleMs)}): the autoscaler would forget within a period what it counts over one`,
+          `write ${formatDuration(idleMs)} or less`,
+          [key('scale-down.idle'), key('autoscaling')],
         ),
       );
     }
@@ -62,8 +69,10 @@ function checkScaleDown({ pool, architectures }: PoolSizing, at: Path): Finding[
     if (graceMs !== null && graceMs < least * 1000) {
       findings.push(
         refusal(
-          path('grace'),
-          `${formatDuration(graceMs)} is too short for ${name}: its longest build of ${formatDuration(architecture.builds.longestMs)} would be killed; with the looks of the drain and the stop it takes ${formatDuration(least * 1000)}: write that or more, or leave it out`,
+          key('scale-down.grace'),
+          `${formatDuration(graceMs)} is too short for ${name}: its longest build of ${formatDuration(architecture.builds.longestMs)} would be killed`,
+          `write ${formatDuration(least * 1000)} or more, the looks of the drain and the stop included, or leave it out`,
+          [key(`architectures.${name}.builds.longest`)],
         ),
       );
       break;
@@ -93,7 +102,15 @@ function checkConfigurationSize({ pool, architectures }: PoolSizing, at: Path): 
   return [
     refusal(
       [...at, 'architectures'],
-      `the load balancer would know ${lines} builders, a configuration of ${Math.ceil(bytes / 1000)} kB; Kubernetes takes ${MOST_CONFIGURATION_BYTES / 1000} kB: write a lower \`ceiling\` or make two pools`,
+      `the load balancer would know ${lines} builders, a configuration of ${Math.ceil(bytes / 1000)} kB; Kubernetes takes ${MOST_CONFIGURATION_BYTES / 1000} kB`,
+      'write a lower `ceiling` or make two pools',
+      [
+        keysOf(at)(WHICH_ARCHITECTURES),
+        keysOf(at)('tls.mode'),
+        ...architectures.flatMap(({ name }) =>
+          ['ceiling', 'max', 'replicas'].map((key) => [...at, 'architectures', name, key]),
+        ),
+      ],
     ),
   ];
 }
@@ -101,28 +118,36 @@ function checkConfigurationSize({ pool, architectures }: PoolSizing, at: Path): 
 function checkTls({ pool, certificates, architectures }: PoolSizing, at: Path): Finding[] {
   const findings: Finding[] = [];
   const { tls, exposure } = pool;
+  const key = keysOf(at);
   if (tls.kind === 'off') {
+    const reach = [key('exposure.service'), key('exposure.clients')];
     const limited = exposure.clients.cidrs.length + exposure.clients.namespaces.length > 0;
     if (exposure.service === 'load-balancer' && !limited) {
       findings.push(
         refusal(
-          [...at, 'tls'],
-          'off, together with a load balancer that anybody may reach: whoever connects runs any code as root on a builder; use TLS, or name those who may connect in `exposure.clients`',
+          key('tls'),
+          'off, together with a load balancer that anybody may reach: whoever connects runs any code as root on a builder',
+          'use TLS, or name those who may connect in `exposure.clients`',
+          reach,
         ),
       );
     } else {
       findings.push(
         warning(
-          [...at, 'tls'],
+          key('tls'),
           'off: whoever reaches the pool runs any code on a builder, and secrets of builds travel in the clear',
+          'use TLS unless nobody else is in the network',
+          reach,
         ),
       );
     }
     if (exposure.ports === 'shared' && architectures.length > 1) {
       findings.push(
         refusal(
-          [...at, 'exposure', 'ports'],
-          'shared, without TLS: only the server name in a TLS handshake tells architectures apart; write per-architecture, or use TLS',
+          key('exposure.ports'),
+          'shared, without TLS: only the server name in a TLS handshake tells architectures apart',
+          'write per-architecture, or use TLS',
+          [key('tls.mode'), key(WHICH_ARCHITECTURES)],
         ),
       );
     }
@@ -131,16 +156,20 @@ function checkTls({ pool, certificates, architectures }: PoolSizing, at: Path): 
   if (tls.kind === 'passthrough') {
     findings.push(
       warning(
-        [...at, 'tls', 'mode'],
-        'passthrough: the load balancer sees no place in line; a build that must dial again goes to the end, and the order holds only for waits of up to 8 minutes',
+        key('tls.mode'),
+        'passthrough: the load balancer sees no place in line: builds are served in the order in which they dialled, and one that must dial again goes to the end',
+        'write terminate if builds are to keep their places',
+        [],
       ),
     );
     for (const { architecture, name } of architectures) {
       if (Math.min(architecture.min, architecture.replicas ?? architecture.min) === 0) {
         findings.push(
           refusal(
-            [...at, 'architectures', name, 'min'],
-            'no builder at all, with TLS pass-through: nobody answers the handshake until the first builder is there, and clients give up after 20 s; write min: 1, or tls mode terminate',
+            key(`architectures.${name}.min`),
+            'no builder at all, with TLS pass-through: nobody answers the handshake until the first builder is there, and clients give up after 20 s',
+            'write min: 1, or tls mode terminate',
+            [key('tls.mode'), ...(architecture.min === 0 ? [] : [key(`architectures.${name}.replicas`)])],
           ),
         );
       }
@@ -148,33 +177,52 @@ function checkTls({ pool, certificates, architectures }: PoolSizing, at: Path): 
     if (exposure.earlySettingsPort !== null) {
       findings.push(
         refusal(
-          [...at, 'exposure', 'early-settings'],
-          'with TLS pass-through the load balancer cannot say anything to a client: leave it out, or write tls mode terminate',
+          key('exposure.early-settings'),
+          'with TLS pass-through the load balancer cannot say anything to a client',
+          'leave it out, or write tls mode terminate',
+          [key('tls.mode')],
         ),
       );
     }
   }
   const { lifetimeMs, renewBeforeMs } = tls.certificates;
   const rollMs = certificates?.rollMs.value ?? 0;
+  const roll = [
+    key('tls.lifetime'),
+    key('scale-down.grace'),
+    key('scale-down.at-once'),
+    key(WHICH_ARCHITECTURES),
+    ...architectures.flatMap(({ name }) =>
+      ['max', 'replicas', 'builds.longest', 'builds.cold-start'].map((own) =>
+        key(`architectures.${name}.${own}`),
+      ),
+    ),
+  ];
   if (renewBeforeMs >= lifetimeMs) {
     findings.push(
       refusal(
-        [...at, 'tls', 'renew-before'],
-        `${formatDuration(renewBeforeMs)} is not less than the lifetime of ${formatDuration(lifetimeMs)}: a certificate would be renewed for ever; write about a third of the lifetime`,
+        key('tls.renew-before'),
+        `${formatDuration(renewBeforeMs)} is not less than the lifetime of ${formatDuration(lifetimeMs)}: a certificate would be renewed for ever`,
+        'write about a third of the lifetime',
+        [key('tls.lifetime')],
       ),
     );
   } else if (renewBeforeMs <= rollMs) {
     findings.push(
       refusal(
-        [...at, 'tls', 'renew-before'],
-        `${formatDuration(renewBeforeMs)} is not longer than a roll of all builders (${formatDuration(rollMs)}): buildkitd reads its certificate at start only, and the last builders would still have the old one when it ends; write a multiple of that, and a longer lifetime`,
+        key('tls.renew-before'),
+        `${formatDuration(renewBeforeMs)} is not longer than a roll of all builders (${formatDuration(rollMs)}): buildkitd reads its certificate at start only, and the last builders would still have the old one when it ends`,
+        'write a multiple of that, and a longer lifetime',
+        roll,
       ),
     );
   } else if (renewBeforeMs < rollMs + 24 * HOUR_MS) {
     findings.push(
       warning(
-        [...at, 'tls', 'renew-before'],
+        key('tls.renew-before'),
         `${formatDuration(renewBeforeMs)} leaves less than a day beyond a roll of all builders (${formatDuration(rollMs)}): if renewal fails in a night, builds fail in the morning`,
+        `write ${formatDuration(rollMs + 24 * HOUR_MS)} or more, and a lifetime of about three times that`,
+        roll,
       ),
     );
   }
@@ -184,13 +232,16 @@ function checkTls({ pool, certificates, architectures }: PoolSizing, at: Path): 
 function checkExposure({ pool, architectures }: PoolSizing, at: Path): Finding[] {
   const findings: Finding[] = [];
   const { exposure } = pool;
-  const path = (key: string) => [...at, 'exposure', key];
+  const key = keysOf([...at, 'exposure']);
+  const which = keysOf(at)(WHICH_ARCHITECTURES);
   const several = architectures.length > 1;
   if (exposure.service === 'load-balancer' && exposure.host === null) {
     findings.push(
       refusal(
-        path('host'),
-        '`host` is missing: clients outside the cluster need a name for the load balancer; write it, such as {arch}.builders.example.com',
+        key('host'),
+        '`host` is missing: clients outside the cluster need a name for the load balancer',
+        'write it, such as {arch}.builders.example.com',
+        [key('service')],
       ),
     );
   }
@@ -198,8 +249,10 @@ function checkExposure({ pool, architectures }: PoolSizing, at: Path): Finding[]
     if (exposure.ports === 'shared' && several && !exposure.host.includes('{arch}')) {
       findings.push(
         refusal(
-          path('host'),
-          `\`${exposure.host}\` is the same for all architectures on one shared port: put {arch} into it, such as {arch}.${exposure.host}`,
+          key('host'),
+          `\`${exposure.host}\` is the same for all architectures on one shared port`,
+          `put {arch} into it, such as {arch}.${exposure.host}`,
+          [key('ports'), which],
         ),
       );
     }
@@ -211,8 +264,10 @@ function checkExposure({ pool, architectures }: PoolSizing, at: Path): Finding[]
     ) {
       findings.push(
         refusal(
-          path('host'),
-          `\`${exposure.host}\` is the same for all architectures, whose Services have the same port: put {arch} into it`,
+          key('host'),
+          `\`${exposure.host}\` is the same for all architectures, whose Services have the same port`,
+          `put {arch} into it, such as {arch}.${exposure.host}`,
+          [key('service'), key('ports'), which],
         ),
       );
     }
@@ -222,24 +277,32 @@ function checkExposure({ pool, architectures }: PoolSizing, at: Path): Finding[]
       )
     ) {
       findings.push(
-        refusal(path('host'), `\`${exposure.host}\` has a part of more than 63 characters: shorten it`),
+        refusal(key('host'), `\`${exposure.host}\` has a part of more than 63 characters`, 'shorten it', [
+          which,
+        ]),
       );
     }
   }
-  findings.push(...checkAnnotations(exposure, path('annotations')));
+  findings.push(...checkAnnotations(exposure, key));
   return findings;
 }
 
 const AWS = 'service.beta.kubernetes.io/aws-load-balancer';
 
-function checkAnnotations({ service, annotations, clients }: Exposure, at: Path): Finding[] {
+function checkAnnotations(
+  { service, annotations, clients }: Exposure,
+  key: ReturnType<typeof keysOf>,
+): Finding[] {
   const given = Object.keys(annotations).length > 0;
+  const about = [key('service')];
   if (service === 'cluster') {
     return given
       ? [
           warning(
-            at,
+            key('annotations'),
             'annotations are for a load balancer of the cloud; with service: cluster they do nothing there',
+            'leave them out, or write service: load-balancer',
+            about,
           ),
         ]
       : [];
@@ -247,8 +310,10 @@ function checkAnnotations({ service, annotations, clients }: Exposure, at: Path)
   if (!given) {
     return [
       warning(
-        at,
-        "there are none: by a cloud's defaults connections that are silent for minutes may be closed, as those of waiting builds are, and running builds be cut when the pool's load balancer is replaced; docs/operations.md has the annotations for AWS",
+        key('annotations'),
+        "there are none, and by a cloud's defaults connections that are silent for minutes may be closed, as those of waiting builds are, and running builds be cut when the pool's load balancer is replaced",
+        'write those of your cloud; docs/operations.md has them for AWS',
+        about,
       ),
     ];
   }
@@ -258,8 +323,10 @@ function checkAnnotations({ service, annotations, clients }: Exposure, at: Path)
   return toAddresses && clients.cidrs.length > 0 && !attributes.includes('preserve_client_ip.enabled=true')
     ? [
         refusal(
-          at,
-          'with targets by IP address clients lose their own, so nobody of `clients.cidrs` would get through the network policy: add preserve_client_ip.enabled=true to aws-load-balancer-target-group-attributes',
+          key('annotations'),
+          'with targets by IP address clients lose their own, so nobody of `clients.cidrs` would get through the network policy',
+          'write preserve_client_ip.enabled=true into aws-load-balancer-target-group-attributes',
+          [...about, key('clients')],
         ),
       ]
     : [];
@@ -279,7 +346,9 @@ function checkEgress({ egressCidrs }: Pool, at: Path): Finding[] {
       return [
         refusal(
           path,
-          `${cidr} has ${metadata} in it, by which a build gets the credentials of its node: write the addresses of what builds need alone`,
+          `${cidr} has ${metadata} in it, by which a build gets the credentials of its node`,
+          'write the addresses of what builds need alone',
+          [],
         ),
       ];
     }
@@ -287,7 +356,9 @@ function checkEgress({ egressCidrs }: Pool, at: Path): Finding[] {
       ? [
           warning(
             path,
-            `${cidr} opens a whole network to every build, with the clusters and databases in it: write the addresses of what builds need alone`,
+            `${cidr} opens a whole network to every build, with the clusters and databases in it`,
+            'write the addresses of what builds need alone',
+            [],
           ),
         ]
       : [];
@@ -320,30 +391,38 @@ function hasLongLabel(endpoint: string): boolean {
 /** Ports inside the load balancer's pod, and outer ones on one Service. */
 function checkPorts({ pool, balancer, architectures }: PoolSizing, at: Path): Finding[] {
   const findings: Finding[] = [];
+  const key = keysOf(at);
+  const which = key(WHICH_ARCHITECTURES);
   const listening = new Set(architectures.map(({ line }) => line.listenPort.value));
   const inner = [
-    { path: [...at, 'balancer', 'metrics-port'], port: balancer.metricsPort },
+    { path: key('balancer.metrics-port'), port: balancer.metricsPort },
     ...architectures.flatMap(({ line }) =>
       line.earlySettingsPort === null
         ? []
-        : [{ path: [...at, 'exposure', 'early-settings'], port: line.earlySettingsPort.value }],
+        : [{ path: key('exposure.early-settings'), port: line.earlySettingsPort.value }],
     ),
   ];
   const taken = new Set<number>(listening);
   for (const { path, port } of inner) {
     if (port < 1024) {
       findings.push(
-        refusal(path, `port ${port} needs root in the load balancer's pod: write one from 1024 to 65535`),
+        refusal(path, `port ${port} needs root in the load balancer's pod`, 'write one from 1024 to 65535', [
+          which,
+        ]),
       );
     } else if (port > 65_535) {
       findings.push(
-        refusal(path, `the ports of all architectures from here reach ${port}: write a smaller one`),
+        refusal(path, `the ports of all architectures from here reach ${port}`, 'write a smaller one', [
+          which,
+        ]),
       );
     } else if (taken.has(port) || (port >= INTERNAL_PORTS.from && port <= INTERNAL_PORTS.to)) {
       findings.push(
         refusal(
           path,
-          `port ${port} is taken in the load balancer's pod (${[...taken].join(', ')}, ${INTERNAL_PORTS.from} to ${INTERNAL_PORTS.to}): write another`,
+          `port ${port} is taken in the load balancer's pod (${[...taken].join(', ')}, ${INTERNAL_PORTS.from} to ${INTERNAL_PORTS.to})`,
+          'write another',
+          [key('balancer.metrics-port'), key('exposure.early-settings'), key('exposure.ports'), which],
         ),
       );
     }
@@ -353,8 +432,10 @@ function checkPorts({ pool, balancer, architectures }: PoolSizing, at: Path): Fi
   if ([...outer].some((port) => port > 65_535)) {
     findings.push(
       refusal(
-        [...at, 'exposure', 'port'],
-        'the ports of all architectures from here go beyond 65535: write a smaller one',
+        key('exposure.port'),
+        'the ports of all architectures from here go beyond 65535',
+        'write a smaller one',
+        [key('exposure.service'), key('exposure.ports'), which],
       ),
     );
   }
@@ -365,16 +446,20 @@ function checkPorts({ pool, balancer, architectures }: PoolSizing, at: Path): Fi
   ) {
     findings.push(
       refusal(
-        [...at, 'exposure', 'early-settings'],
-        `the port is a client port already (${[...outer].join(', ')}): write another, such as ${Math.max(...outer) + 100}`,
+        key('exposure.early-settings'),
+        `the port is a client port already (${[...outer].join(', ')})`,
+        `write another, such as ${Math.max(...outer) + 100}`,
+        [key('exposure.service'), key('exposure.ports'), key('exposure.port'), which],
       ),
     );
   }
   if (pool.document.port < 1024) {
     findings.push(
       refusal(
-        [...at, 'document', 'port'],
-        `port ${pool.document.port} needs root: write one from 1024 to 65535`,
+        key('document.port'),
+        `port ${pool.document.port} needs root`,
+        'write one from 1024 to 65535',
+        [],
       ),
     );
   }
@@ -387,7 +472,9 @@ function checkPriorities(pool: Pool, at: Path): Finding[] {
     findings.push(
       refusal(
         [...at, 'priorities'],
-        `a class is known by the client's certificate, which the load balancer sees only with tls mode terminate: use that, or leave priorities out`,
+        "a class is known by the client's certificate, which the load balancer sees only with tls mode terminate",
+        'use that, or leave priorities out',
+        [[...at, 'tls', 'mode']],
       ),
     );
   }
@@ -397,7 +484,9 @@ function checkPriorities(pool: Pool, at: Path): Finding[] {
       findings.push(
         refusal(
           [...at, 'priorities', index, 'name'],
-          `\`${priority.name}\` is the name of two classes: choose another`,
+          `\`${priority.name}\` is the name of two classes`,
+          'choose another',
+          [],
         ),
       );
     }
@@ -408,6 +497,8 @@ function checkPriorities(pool: Pool, at: Path): Finding[] {
           refusal(
             [...at, 'priorities', index, 'clients'],
             `\`${client}\` is in ${other} already: a client has one class`,
+            'take it out of one of them',
+            [],
           ),
         );
       }
@@ -415,6 +506,37 @@ function checkPriorities(pool: Pool, at: Path): Finding[] {
     }
   }
   return findings;
+}
+
+/** Only some folders of a node are on its local disks; the others are on the root volume, which is sized for the system. */
+function checkCache({ pool, architectures }: PoolSizing, { karpenter }: Cluster, at: Path): Finding[] {
+  const { cache } = pool;
+  if (cache.kind !== 'node-local') return [];
+  const local = architectures.find(
+    ({ architecture: { nodes } }) =>
+      nodes.kind === 'karpenter' && nodes.instanceTypes.some(({ disk }) => disk === 'instance-store'),
+  );
+  const mounts = mountsOf(karpenter?.amiAlias);
+  if (local === undefined || isBelow(cache.path, mounts)) return [];
+  const key = keysOf(at);
+  return [
+    refusal(
+      key('cache.path'),
+      `\`${cache.path}\` is not on the local disks of ${local.name}'s nodes, where only ${mounts.join(' and ')} are: caches would fill the root volume`,
+      'write a folder below one of them, or leave it out',
+      [
+        key('cache.kind'),
+        key(WHICH_ARCHITECTURES),
+        key(`architectures.${local.name}.nodes.instance-types`),
+        // Of some images only.
+        ...(isBelow(cache.path, ALL_MOUNTS) ? [['cluster', 'karpenter']] : []),
+      ],
+    ),
+  ];
+}
+
+function isBelow(path: string, folders: readonly string[]): boolean {
+  return folders.some((folder) => path.startsWith(`${folder}/`));
 }
 
 function checkArchitecture(sizing: PoolSizing, of: ArchitectureSizing, at: Path): Finding[] {
@@ -429,55 +551,92 @@ function checkArchitecture(sizing: PoolSizing, of: ArchitectureSizing, at: Path)
 function checkNumbers({ architecture, line }: ArchitectureSizing, at: Path): Finding[] {
   const findings: Finding[] = [];
   const { min, max, replicas, spare, fallback } = architecture;
+  const key = keysOf(at);
   if (min > max) {
-    findings.push(refusal([...at, 'min'], `${min} is more than max (${max}): lower min or raise max`));
+    findings.push(
+      refusal(key('min'), `${min} is more than max (${max})`, 'lower min or raise max', [key('max')]),
+    );
   }
   if (replicas !== null && (replicas < min || replicas > max)) {
-    findings.push(refusal([...at, 'replicas'], `${replicas} is not between min (${min}) and max (${max})`));
+    findings.push(
+      refusal(
+        key('replicas'),
+        `${replicas} is not between min (${min}) and max (${max})`,
+        replicas > max ? 'lower replicas or raise max' : 'raise replicas or lower min',
+        [key('min'), key('max')],
+      ),
+    );
   }
+  const roomy = Math.min(2 * max, MAX_CEILING);
   if (line.ceiling.value < Math.max(max, mostBuilders(architecture))) {
     findings.push(
       refusal(
-        [...at, 'ceiling'],
-        `${line.ceiling.value} is less than max (${max}): the load balancer would not know the builders beyond it, which would stand idle; write ${2 * max}, or leave it out`,
+        key('ceiling'),
+        `${line.ceiling.value} is less than max (${max}): the load balancer would not know the builders beyond it, which would stand idle`,
+        `write ${roomy}, or leave it out`,
+        line.ceiling.value < max ? [key('max')] : [key('max'), key('replicas')],
       ),
     );
   } else if (line.ceiling.value === max && architecture.ceiling !== null) {
     findings.push(
-      warning([...at, 'ceiling'], `${line.ceiling.value} is max: raising max will need a new load balancer`),
+      warning(
+        key('ceiling'),
+        `${line.ceiling.value} is max: raising max will need a new load balancer`,
+        `write ${roomy}`,
+        [key('max')],
+      ),
     );
   }
-  if (spare > max) findings.push(refusal([...at, 'spare'], `${spare} is more than max (${max})`));
+  if (spare > max) {
+    findings.push(
+      refusal(key('spare'), `${spare} is more than max (${max})`, 'lower spare or raise max', [key('max')]),
+    );
+  }
   if (spare > 0 && replicas !== null) {
     findings.push(
       refusal(
-        [...at, 'spare'],
-        'a fixed number of builders has no spare ones: leave it out, or use autoscaling',
+        key('spare'),
+        'a fixed number of builders has no spare ones',
+        'leave it out, or use autoscaling',
+        [key('replicas')],
       ),
     );
   } else if (spare > 0 && min === 0) {
     findings.push(
       refusal(
-        [...at, 'spare'],
-        `${spare} spare builders and min: 0: the pool could never be empty; write min: ${spare}, or leave spare out`,
+        key('spare'),
+        `${spare} spare builders and min: 0: the pool could never be empty`,
+        `write min: ${spare}, or leave spare out`,
+        [key('min'), key('replicas')],
       ),
     );
   }
   if (fallback !== null && fallback > max) {
-    findings.push(refusal([...at, 'fallback'], `${fallback} is more than max (${max})`));
+    findings.push(
+      refusal(
+        key('fallback'),
+        `${fallback} is more than max (${max})`,
+        `write ${max} or less, or raise max`,
+        [key('max')],
+      ),
+    );
   } else if (fallback !== null && fallback < min) {
     findings.push(
       refusal(
-        [...at, 'fallback'],
-        `${fallback} is less than min (${min}): there are never fewer; write ${min} or more`,
+        key('fallback'),
+        `${fallback} is less than min (${min}): there are never fewer`,
+        `write ${min} or more`,
+        [key('min'), key('max')],
       ),
     );
   }
   if (fallback !== null && replicas !== null) {
     findings.push(
       refusal(
-        [...at, 'fallback'],
-        'a fixed number of builders needs no fallback: leave it out, or use autoscaling',
+        key('fallback'),
+        'a fixed number of builders needs no fallback',
+        'leave it out, or use autoscaling',
+        [key('replicas')],
       ),
     );
   }
@@ -487,13 +646,16 @@ function checkNumbers({ architecture, line }: ArchitectureSizing, at: Path): Fin
 function checkBuilds({ architecture, line }: ArchitectureSizing, at: Path): Finding[] {
   const findings: Finding[] = [];
   const { builds } = architecture;
-  const path = (key: string) => [...at, 'builds', key];
+  const key = keysOf([...at, 'builds']);
+  const own = keysOf(at);
   const most = mostBuilders(architecture);
   if (builds.typicalMs > builds.longestMs) {
     findings.push(
       refusal(
-        path('typical'),
-        `${formatDuration(builds.typicalMs)} is longer than the longest (${formatDuration(builds.longestMs)}): raise longest, which nothing may outlast`,
+        key('typical'),
+        `${formatDuration(builds.typicalMs)} is longer than the longest (${formatDuration(builds.longestMs)})`,
+        'raise longest, which nothing may outlast',
+        [key('longest')],
       ),
     );
   }
@@ -501,39 +663,50 @@ function checkBuilds({ architecture, line }: ArchitectureSizing, at: Path): Find
   if (deadlineMs <= builds.coldStartMs) {
     findings.push(
       refusal(
-        path('queue-timeout'),
-        `${formatDuration(deadlineMs)} is not longer than a cold start (${formatDuration(builds.coldStartMs)}): builds would give up before their builder is ready; write ${formatDuration(2 * builds.coldStartMs)} or more, or leave it out`,
+        key('queue-timeout'),
+        `${formatDuration(deadlineMs)} is not longer than a cold start (${formatDuration(builds.coldStartMs)}): builds would give up before their builder is ready`,
+        `write ${formatDuration(2 * builds.coldStartMs)} or more, or leave it out`,
+        [key('cold-start')],
       ),
     );
   } else if (deadlineMs < 2 * builds.coldStartMs) {
     findings.push(
       warning(
-        path('queue-timeout'),
+        key('queue-timeout'),
         `${formatDuration(deadlineMs)} is less than two cold starts (${formatDuration(2 * builds.coldStartMs)}): one that is slow, or a node that is not to be had, fails builds`,
+        'write that or more, or leave it out',
+        [key('cold-start')],
       ),
     );
   }
   if (deadlineMs > LONGEST_EXACT_WAIT_MS) {
     findings.push(
       warning(
-        path('queue-timeout'),
+        key('queue-timeout'),
         `${formatDuration(deadlineMs)}: the order of the line is exact for waits of up to a day`,
+        builds.queueTimeoutMs === null ? 'make cold starts shorter than half a day' : 'write 24h or less',
+        builds.queueTimeoutMs === null ? [key('cold-start')] : [],
       ),
     );
   }
+  const wait = [key('cold-start'), key('typical'), own('min'), own('max'), own('replicas'), own('spare')];
   if (builds.burst !== null && line.burstWaitMs !== null) {
     if (most === 0 || line.burstWaitMs.value > deadlineMs) {
       findings.push(
         refusal(
-          path('burst'),
-          `the last of ${builds.burst} builds would wait ${formatDuration(line.burstWaitMs.value)} (${line.burstWaitMs.reason}) and give up after ${formatDuration(deadlineMs)}: raise max or queue-timeout`,
+          key('burst'),
+          `the last of ${builds.burst} builds would wait ${formatDuration(line.burstWaitMs.value)} (${line.burstWaitMs.reason}) and give up after ${formatDuration(deadlineMs)}`,
+          'raise max or queue-timeout',
+          [...wait, key('queue-timeout'), key('longest')],
         ),
       );
     } else if (most < Math.ceil(builds.burst * 1.1)) {
       findings.push(
         warning(
-          [...at, architecture.replicas === null ? 'max' : 'replicas'],
-          `${most} leaves no headroom over the declared burst of ${builds.burst}: builders that are still draining or slow to start are missed at once, and the last builds wait ${formatDuration(line.burstWaitMs.value)} or more; ${Math.ceil(builds.burst * 1.1)} would do`,
+          own(architecture.replicas === null ? 'max' : 'replicas'),
+          `${most} leaves no headroom over the declared burst of ${builds.burst}: builders that are still draining or slow to start are missed at once, and the last builds wait ${formatDuration(line.burstWaitMs.value)} or more`,
+          `write ${Math.ceil(builds.burst * 1.1)} or more`,
+          [...wait, key('burst'), key('queue-timeout'), key('longest')],
         ),
       );
     }
@@ -543,6 +716,7 @@ function checkBuilds({ architecture, line }: ArchitectureSizing, at: Path): Find
 
 function checkBuilder(pool: Pool, { architecture, builder }: ArchitectureSizing, at: Path): Finding[] {
   const findings: Finding[] = [];
+  const own = keysOf(at);
   const each = [
     ['cpu', builder.cpuMillis, LEAST_CPU_MILLIS, formatCpu],
     ['memory', builder.memoryBytes, LEAST_MEMORY_BYTES, formatSize],
@@ -557,20 +731,31 @@ function checkBuilder(pool: Pool, { architecture, builder }: ArchitectureSizing,
     }[key];
     findings.push(
       refusal(
-        given === null ? [...at, 'builders-per-node'] : [...at, 'builder', key],
-        `a builder gets ${format(size.value)} of ${key} (${size.reason}), less than the ${format(least)} that it needs: ${given === null ? 'fewer builders a node, or larger nodes' : 'give it more'}`,
+        own(given === null ? 'builders-per-node' : `builder.${key}`),
+        `a builder gets ${format(size.value)} of ${key} (${size.reason}), less than the ${format(least)} that it needs`,
+        given === null ? 'write fewer builders a node, or larger nodes' : 'give it more',
+        given === null
+          ? [own('nodes'), own(`builder.${key}`), ...(key === 'disk' ? [[...poolOf(at), 'cache']] : [])]
+          : [],
       ),
     );
   }
   if (pool.cache.kind === 'volume' && architecture.builder.diskBytes !== null) {
     findings.push(
       refusal(
-        [...at, 'builder', 'disk'],
-        'with volumes the size is `cache.size`: leave `disk` out, or write cache kind: node-local',
+        own('builder.disk'),
+        'with volumes the size is `cache.size`',
+        'leave `disk` out, or write cache kind: node-local',
+        [[...poolOf(at), 'cache', 'kind']],
       ),
     );
   }
   return findings;
+}
+
+/** The pool that an architecture's path lies in. */
+function poolOf(at: Path): Path {
+  return at.slice(0, 2);
 }
 
 function checkNodes(pool: Pool, of: ArchitectureSizing, at: Path): Finding[] {
@@ -581,31 +766,44 @@ function checkNodes(pool: Pool, of: ArchitectureSizing, at: Path): Finding[] {
     if (nodes.kind === 'selector' && nodes.size !== null) findings.push(...checkKnownNode(of, pool, at));
     return findings;
   }
-  const path = (key: string) => [...at, 'nodes', key];
+  const key = keysOf([...at, 'nodes']);
+  const own = keysOf(at);
+  const cacheKind = [...poolOf(at), 'cache', 'kind'];
   if (nodes.capacity === 'spot' && builds.longestMs > SPOT_NOTICE_MS) {
+    const about = [key('accept-lost-builds'), own('builds.longest')];
     const why = `spot nodes give ${formatDuration(SPOT_NOTICE_MS)} of notice and the longest build takes ${formatDuration(builds.longestMs)}: no drain survives that, and builds are killed`;
     findings.push(
       nodes.acceptLostBuilds
-        ? warning(path('capacity'), `${why}; accepted by accept-lost-builds`)
-        : refusal(path('capacity'), `${why}; use on-demand, or write accept-lost-builds: true`),
+        ? warning(
+            key('capacity'),
+            `${why}; accepted by accept-lost-builds`,
+            'use on-demand if they matter',
+            about,
+          )
+        : refusal(key('capacity'), why, 'use on-demand, or write accept-lost-builds: true', about),
     );
   }
   if (nodes.instanceTypes.length === 1) {
     findings.push(
       warning(
-        path('instance-types'),
-        `${nodes.instanceTypes[0]?.type} is the only type: when the cloud has none left, builds wait until it has; name several`,
+        key('instance-types'),
+        `${nodes.instanceTypes[0]?.type} is the only type: when the cloud has none left, builds wait until it has`,
+        'name several',
+        [],
       ),
     );
   }
   if (pool.cache.kind === 'volume' && nodes.zones.length !== 1) {
     findings.push(
       warning(
-        path('zones'),
-        'a volume ties its builder to one zone, and a builder whose zone has no nodes left stays away: name one zone',
+        key('zones'),
+        'a volume ties its builder to one zone, and a builder whose zone has no nodes left stays away',
+        'name one zone',
+        [cacheKind, key('instance-types')],
       ),
     );
   }
+  const fit = [key('instance-types'), key('reserve'), own('builder'), own('builders-per-node'), cacheKind];
   for (const [index, type] of nodes.instanceTypes.entries()) {
     const fits = nodePools?.pools[index];
     if (fits === undefined) continue;
@@ -615,8 +813,10 @@ function checkNodes(pool: Pool, of: ArchitectureSizing, at: Path): Finding[] {
     if (fits.builders.value < wanted) {
       findings.push(
         refusal(
-          [...path('instance-types'), index],
-          `a ${type.type} has ${node} for builders, too little for ${wanted} of ${one}: ${index === 0 ? 'smaller or fewer builders a node' : 'leave it out, or make builders smaller'}`,
+          [...key('instance-types'), index],
+          `a ${type.type} has ${node} for builders, too little for ${wanted} of ${one}`,
+          index === 0 ? 'write smaller or fewer builders a node' : 'leave it out, or make builders smaller',
+          fit,
         ),
       );
     } else if (
@@ -625,8 +825,10 @@ function checkNodes(pool: Pool, of: ArchitectureSizing, at: Path): Finding[] {
     ) {
       findings.push(
         warning(
-          [...path('instance-types'), index],
+          [...key('instance-types'), index],
           `a ${type.type} has ${node} for builders and holds ${fits.builders.value} of ${one}: more than a quarter of it is never used`,
+          'write another size of builder, or a smaller type',
+          fit,
         ),
       );
     }
@@ -635,8 +837,10 @@ function checkNodes(pool: Pool, of: ArchitectureSizing, at: Path): Finding[] {
   if (new Set(weights).size < weights.length) {
     findings.push(
       warning(
-        path('instance-types'),
+        key('instance-types'),
         `two types have the same weight (${weights.join(', ')}): which one comes first is left to chance`,
+        'give each a weight of its own, or none any',
+        [],
       ),
     );
   }
@@ -661,7 +865,13 @@ function checkKnownNode({ architecture, builder }: ArchitectureSizing, pool: Poo
       findings.push(
         refusal(
           [...at, 'builder', key],
-          `${buildersPerNode} builders of ${format(each)}${key === 'disk' ? '' : ', the gate included,'} need more than the ${format(offered)} that such a node has for them: make builders smaller, or fewer a node`,
+          `${buildersPerNode} builders of ${format(each)}${key === 'disk' ? '' : ', the gate included,'} need more than the ${format(offered)} that such a node has for them`,
+          'make builders smaller, or fewer a node',
+          [
+            [...at, 'nodes'],
+            [...at, 'builders-per-node'],
+            ...(key === 'disk' ? [[...poolOf(at), 'cache']] : []),
+          ],
         ),
       );
     }
@@ -669,18 +879,24 @@ function checkKnownNode({ architecture, builder }: ArchitectureSizing, pool: Poo
   return findings;
 }
 
+const POOL_NAMES: Path = ['pools', KEYS];
+
 /** Names of objects: their length, and that no two are the same. */
 function checkNames({ pools, cluster }: Sizing): Finding[] {
   const findings: Finding[] = [];
   const owners = new Map<string, string>();
   for (const { pool, names, architectures } of pools) {
     const at: Path = ['pools', pool.name];
-    for (const { names: own, nodePools } of architectures) {
+    const objectsOf = (owner: string): readonly Path[] =>
+      ['namespace', 'exposure', 'tls', 'architectures'].map((key) => ['pools', owner, key]);
+    for (const { name: arch, names: own, nodePools } of architectures) {
       if (own.statefulSet.length > MAX_STATEFUL_SET) {
         findings.push(
           refusal(
             at,
-            `\`${own.statefulSet}\` would be the name of a StatefulSet and has ${own.statefulSet.length} characters, more than the ${MAX_STATEFUL_SET} that Kubernetes can label: shorten the pool's name by ${own.statefulSet.length - MAX_STATEFUL_SET}`,
+            `\`${own.statefulSet}\` would be the name of a StatefulSet and has ${own.statefulSet.length} characters, more than the ${MAX_STATEFUL_SET} that Kubernetes can label`,
+            `shorten the pool's name by ${own.statefulSet.length - MAX_STATEFUL_SET}`,
+            [POOL_NAMES],
           ),
         );
         break;
@@ -690,7 +906,9 @@ function checkNames({ pools, cluster }: Sizing): Finding[] {
         findings.push(
           refusal(
             at,
-            `\`${long.name}\` would be the name of a NodePool and has ${long.name.length} characters, more than ${MAX_LABEL}: shorten the pool's name`,
+            `\`${long.name}\` would be the name of a NodePool and has ${long.name.length} characters, more than ${MAX_LABEL}`,
+            `shorten the pool's name by ${long.name.length - MAX_LABEL}`,
+            [POOL_NAMES, [...at, 'architectures', arch, 'nodes', 'instance-types']],
           ),
         );
         break;
@@ -728,7 +946,9 @@ function checkNames({ pools, cluster }: Sizing): Finding[] {
         findings.push(
           refusal(
             at,
-            `pools ${other} and ${pool.name} would both have an object \`${object}\`: choose another name or namespace for one of them`,
+            `pools ${other} and ${pool.name} would both have an object \`${object}\``,
+            'choose another name or namespace for one of them',
+            [POOL_NAMES, ...objectsOf(other), ...objectsOf(pool.name)],
           ),
         );
         break;
@@ -739,7 +959,9 @@ function checkNames({ pools, cluster }: Sizing): Finding[] {
       findings.push(
         refusal(
           [...at, 'namespace'],
-          `\`${names.namespace}\` belongs to others, and builders need a namespace with its own policies and pod-security labels: choose another`,
+          `\`${names.namespace}\` belongs to others, and builders need a namespace with its own policies and pod-security labels`,
+          'choose another',
+          [POOL_NAMES, ['cluster', 'keda-namespace'], ['cluster', 'monitoring-namespace']],
         ),
       );
     }

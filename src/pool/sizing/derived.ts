@@ -4,7 +4,6 @@ export function derived<Value>(value: Value, reason: string): Derived<Value> {
   return { value, reason };
 }
 
-export const SECOND_MS = 1_000;
 export const MINUTE_MS = 60_000;
 export const HOUR_MS = 3_600_000;
 export const MIB = 2 ** 20;

@@ -4,7 +4,7 @@ import { ARCHITECTURES, type Architecture, type ArchitectureName, type Pool } fr
 import { derived, HOUR_MS, MINUTE_MS, roundUp } from './derived.ts';
 import type { Derived, LineSizing } from './model.ts';
 
-/** The largest number of server lines: each of their names is asked for one and a half times a second. */
+/** The largest number of server lines: each of their names is asked for one and a half times a second (400 made 600 queries). */
 export const MAX_CEILING = 2048;
 /** The order of the line is exact for waits of a day (docs/line.md). */
 export const LONGEST_EXACT_WAIT_MS = 24 * HOUR_MS;
@@ -91,14 +91,17 @@ function outerPort(pool: Pool, architecture: ArchitectureName): Derived {
 
 function ceiling(architecture: Architecture): Derived {
   if (architecture.ceiling !== null) {
-    return derived(architecture.ceiling, '`ceiling`; max can grow to it without touching the load balancer');
+    return derived(
+      architecture.ceiling,
+      '`ceiling`: max can grow to it, and the load balancer stays as it is',
+    );
   }
   // Of max even with a fixed number, so that autoscaling can be switched on without a new load balancer.
   const most = Math.max(architecture.max, mostBuilders(architecture));
   const value = Math.min(Math.max(stepAbove(2 * most), LEAST_CEILING), MAX_CEILING);
   return derived(
     value,
-    `2 x ${most}, rounded up to a step and at least ${LEAST_CEILING}: max can grow to it, and change up to ${Math.floor(value / 2)} without a new ceiling, and the load balancer stays as it is`,
+    `2 x ${most}, rounded up to a step and at least ${LEAST_CEILING}: the load balancer stays as it is while max is at most ${Math.floor(value / 2)}, and is replaced beyond that, for a new ceiling; with \`ceiling: ${value}\` in the file max can grow to ${value}`,
   );
 }
 

@@ -125,7 +125,6 @@ export interface ActionSizing {
   readonly backoffCapMs: Derived;
   /** A place or builder is kept this long after the last client has left (set-up mode). */
   readonly lingerMs: Derived;
-  readonly keepaliveIdleMs: Derived;
   /** How often a waiting build reads /metrics for its person. */
   readonly metricsIntervalMs: Derived;
 }

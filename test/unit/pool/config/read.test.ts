@@ -25,13 +25,12 @@ test('three decisions suffice: a version, a name, an architecture', () => {
   ]);
 });
 
-test('every problem is told at once, with its line, its key, its value and the remedy', () => {
-  const problems = problemsOf(`version: 1
+const FAULTY = `version: 1
 cluster:
   kubernetes: 1.34
 pools:
   Trusted:
-    architectures: {amd64: {}}
+    architectures: {amd64: {min: 9, max: 8}}
   forks:
     builds:
       longest: 2
@@ -49,16 +48,88 @@ pools:
       arm64:
         min: 9
         max: 3
-`);
+`;
+
+test('every problem is told at once, with its line, its key, its value and the remedy', () => {
+  const problems = problemsOf(FAULTY);
   expect(problems).toEqual([
     "pool.yaml:3:3: error: cluster.kubernetes: `1.34` does not fit: write the cluster's version in quotes, '1.30' or later, such as '1.34'",
     'pool.yaml:5:3: error: pools.Trusted: `"Trusted"` is no name here: name the pool by a DNS label: lower-case letters, digits and dashes, a letter first',
+    'pool.yaml:6:29: error: pools.Trusted.architectures.amd64.min: 9 is more than max (8): lower min or raise max',
     'pool.yaml:9:7: error: pools.forks.builds.longest: `2` does not fit: write a duration from 1m to 168h, such as 2h',
-    'pool.yaml:10:7: error: pools.forks.builds.typcal: `"typcal"` is no key here; did you mean `typical`?',
+    'pool.yaml:10:7: error: pools.forks.builds.typcal: `"typcal"` is no key here: did you mean `typical`?',
     'pool.yaml:11:18: error: pools.forks.scale-down.idle: `"2h"` does not fit: write a duration from 1m to 1h (Kubernetes allows a stabilizationWindowSeconds of at most 3600), such as 20m',
+    'pool.yaml:12:5: error: pools.forks.exposure.host: `host` is missing: clients outside the cluster need a name for the load balancer; write it, such as {arch}.builders.example.com',
+    'pool.yaml:14:5: error: pools.forks.tls.secrets.builders: the Secret `builders` is needed with certificates: secrets; write its name',
+    expect.stringMatching(/:14:34: warning: pools\.forks\.tls\.mode: passthrough: /),
     'pool.yaml:18:9: error: pools.forks.architectures.amd64.max: `"eight"` does not fit: write a whole number from 1 to 1000',
-    'pool.yaml:19:9: error: pools.forks.architectures.amd64.maxx: `"maxx"` is no key here; did you mean `max`?',
-    'pool.yaml:20:7: error: pools.forks.architectures.x86: `"x86"` is no key here; known here: `amd64`, `arm64`, `ppc64le`, `riscv64` or `s390x`',
+    'pool.yaml:19:9: error: pools.forks.architectures.amd64.maxx: `"maxx"` is no key here: did you mean `max`?',
+    'pool.yaml:20:7: error: pools.forks.architectures.x86: `"x86"` is no key here: known here are `amd64`, `arm64`, `ppc64le`, `riscv64` or `s390x`',
+    'pool.yaml:22:9: error: pools.forks.architectures.arm64.min: 9 is more than max (3): lower min or raise max',
+  ]);
+});
+
+test('with what is told repaired, nothing is left to tell', () => {
+  expect(
+    problemsOf(
+      [
+        ['kubernetes: 1.34', "kubernetes: '1.34'"],
+        ['Trusted:', 'trusted:'],
+        ['{min: 9, max: 8}', '{min: 8, max: 8}'],
+        ['longest: 2', 'longest: 2h'],
+        ['typcal', 'typical'],
+        ['idle: 2h', 'idle: 1h'],
+        ['service: load-balancer', "service: load-balancer\n      host: '{arch}.example.com'"],
+        ['mode: passthrough', 'mode: passthrough, secrets: {builders: tls}'],
+        ['max: eight', 'max: 8'],
+        ['        maxx: 4\n', ''],
+        ['      x86: {}\n', ''],
+        ['max: 3', 'max: 9'],
+      ].reduce((text, [from = '', to = '']) => {
+        expect(text).toContain(from);
+        return text.replace(from, to);
+      }, FAULTY),
+    ),
+  ).toEqual([expect.stringMatching(/warning: pools\.forks\.tls\.mode: passthrough: /)]);
+});
+
+test('what the schema wants is no reason to be silent about the rest', () => {
+  const rest =
+    'cluster: {karpenter: {discovery: ci}}\npools:\n  b:\n    tls: {issuer: {kind: Issuer}}\n    document: {port: 80}\n    architectures: ';
+  expect(problemsOf(`version: 2\n${rest}5\n  c: {architectures: {amd64: {min: 5, max: 4}}}\n`)).toEqual([
+    expect.stringMatching(/version: `2` does not fit/),
+    expect.stringMatching(/karpenter\.role: `role` is missing/),
+    expect.stringMatching(/issuer\.name: `name` is missing/),
+    expect.stringMatching(/document\.port: port 80 needs root/),
+    expect.stringMatching(/architectures: `5` does not fit/),
+    expect.stringMatching(/c\.architectures\.amd64\.min: 5 is more than max/),
+  ]);
+  expect(
+    problemsOf(`${rest}{amd64: {}}\n`).filter((line) => /version|role|name|port/.test(line)),
+  ).toHaveLength(4);
+});
+
+test('a fault in the defaults hides what is read of them, and only where it is', () => {
+  const problems = problemsOf(`version: 1
+defaults:
+  exposure: {service: loadbalancer}
+  builds: {longest: 3}
+  scale-down: {grace: 1h}
+pools:
+  own:
+    builds: {longest: 2h}
+    exposure: {service: load-balancer}
+    architectures: {amd64: {}}
+  inherited:
+    architectures: {amd64: {builds: {typical: 3h}}}
+`);
+  expect(problems).toEqual([
+    expect.stringMatching(/:3:14: error: defaults\.exposure\.service: `"loadbalancer"` does not fit/),
+    expect.stringMatching(/:4:12: error: defaults\.builds\.longest: `3` does not fit/),
+    expect.stringMatching(
+      /:5:16: error: defaults\.scale-down\.grace: 1h00m is too short for amd64: its longest build of 2h/,
+    ),
+    expect.stringMatching(/:9:5: error: pools\.own\.exposure\.host: `host` is missing/),
   ]);
 });
 
@@ -209,6 +280,49 @@ pools:
         'version: 1\ndefaults:\n  scale-down: {grace: 1h}\npools:\n  buildkitd:\n    architectures: {amd64: {}}\n',
       ),
     ).toEqual([expect.stringMatching(/:3:16: error: defaults\.scale-down\.grace: 1h00m is too short/)]);
+  });
+});
+
+describe('caches lie on the local disks of nodes that have some', () => {
+  const file = (types: string, { ami = '', cache = '' } = {}) => `version: 1
+cluster: {karpenter: {discovery: ci, role: nodes${ami === '' ? '' : `, ami: ${ami}`}}}
+pools:
+  b:
+    cache: {${cache}}
+    architectures: {amd64: {nodes: {instance-types: [${types}]}}}
+`;
+  const LOCAL = 'm6id.24xlarge, m5d.24xlarge';
+  const ROOT =
+    '{type: m7i.24xlarge, root-volume: 2Ti}, {type: m7i.48xlarge, cpu: 192, memory: 768Gi, root-volume: 2Ti}';
+  const pathOf = (text: string) => accept(text).file.pools[0]?.cache;
+
+  test.each([
+    ['EKS', LOCAL, '', '/mnt/k8s-disks/0/buildkit-pool'],
+    ['Bottlerocket', LOCAL, 'bottlerocket@latest', '/var/lib/kubelet/buildkit-pool'],
+    ['some types without', `${LOCAL}, ${ROOT}`, '', '/mnt/k8s-disks/0/buildkit-pool'],
+    ['none with', ROOT, '', '/var/lib/buildkit-pool'],
+  ])('by default: %s', (_, types, ami, path) => {
+    expect(pathOf(file(types, { ami }))).toEqual({ kind: 'node-local', path });
+  });
+
+  test.each([
+    ['on the array', LOCAL, '', '/mnt/k8s-disks/0/caches', true],
+    ["in kubelet's folder", LOCAL, '', '/var/lib/kubelet/caches', true],
+    ['beside it', LOCAL, '', '/mnt/k8s-disks/00/caches', false],
+    ['on the root volume', LOCAL, '', '/var/lib/buildkit-pool', false],
+    ['where Bottlerocket has nothing', LOCAL, 'bottlerocket@latest', '/mnt/k8s-disks/0/caches', false],
+    ['without local disks anywhere', ROOT, '', '/var/lib/buildkit-pool', true],
+  ])('written: %s', (_, types, ami, path, isAccepted) => {
+    const text = file(types, { ami, cache: `path: ${path}` });
+    expect(problemsOf(text).filter((line) => line.includes(': error: '))).toEqual(
+      isAccepted
+        ? []
+        : [
+            expect.stringMatching(
+              /:5:13: error: pools\.b\.cache\.path: .* is not on the local disks of amd64's/,
+            ),
+          ],
+    );
   });
 });
 

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { replaceReference } from '../../../../scripts/pool-reference.ts';
+import { STAND_INS } from '../../../../src/pool/config/doubt.ts';
 import { instanceFacts } from '../../../../src/pool/config/instance-types.ts';
 import { formatSchema, jsonSchema, poolFileSchema } from '../../../../src/pool/config/schema.ts';
 import { readPool } from '../../../../src/pool/read.ts';
@@ -16,6 +17,7 @@ interface SchemaNode {
   readonly properties?: Readonly<Record<string, SchemaNode>>;
   readonly additionalProperties?: SchemaNode | false;
   readonly items?: SchemaNode;
+  readonly required?: readonly string[];
   readonly description?: string;
   readonly default?: unknown;
   readonly definitions?: Readonly<Record<string, SchemaNode>>;
@@ -147,4 +149,23 @@ test('the table of keys in the documentation is the present one, and its example
   const examples = [...text.matchAll(/```yaml\n(.*?)```/gs)].map(([, yaml]) => yaml ?? '');
   expect(examples.length).toBe(3);
   for (const example of examples) expect(accept(example).warnings).toEqual([]);
+});
+
+test('each key that must be there has a stand-in, so that its fault hides nothing else', () => {
+  const needed = (node: SchemaNode, path: readonly string[]): readonly string[] => {
+    const { $ref, allOf = [], anyOf = [], properties = {}, additionalProperties, required = [] } = node;
+    const reference = $ref === undefined ? undefined : schema.definitions?.[$ref.split('/').at(-1) ?? ''];
+    return [
+      ...required.map((key) => [...path, key].join('.')),
+      ...[...(reference === undefined ? [] : [reference]), ...allOf, ...anyOf].flatMap((inner) =>
+        needed(inner, path),
+      ),
+      ...Object.entries(properties).flatMap(([key, inner]) => needed(inner, [...path, key])),
+      // Items of lists go with their list.
+      ...(additionalProperties ? needed(additionalProperties, [...path, '*']) : []),
+    ];
+  };
+  const keys = [...new Set(needed(schema, []))].filter((key) => key !== 'pools');
+  expect(keys.length).toBeGreaterThan(3);
+  expect(keys.toSorted()).toEqual(STAND_INS.map(([path]) => path).toSorted());
 });

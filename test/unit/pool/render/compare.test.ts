@@ -50,6 +50,13 @@ describe('what may change at any time does not touch the load balancer or the bu
     }
   });
 
+  test.each([16, 17, 31, 32])('max 8 to %i, with the ceiling written down', (max) => {
+    const written = (text: string) => composeText(text.replace('min: 1,', 'min: 1, ceiling: 32,'));
+    const changes = compareObjects(written(BASE), written(BASE.replace('max: 8', `max: ${max}`)));
+    expect(changes.length).toBeGreaterThan(0);
+    expect(gravest(changes)).toBe('nothing');
+  });
+
   test('max 8 to 16 changes the scaler and the pool document, and nothing else of the load balancer', () => {
     const [before = [], after = []] = change('max: 8', 'max: 16');
     const touched = new Set(compareObjects(before, after).map(({ object }) => object.split(' ')[0]));
@@ -64,7 +71,17 @@ describe('what may change at any time does not touch the load balancer or the bu
 
 describe('incident 7: what must replace something says so beforehand', () => {
   test.each([
-    ['max beyond the ceiling', 'max: 8', 'max: 200', 'balancer'],
+    ['max beyond half of a ceiling that is derived', 'max: 8', 'max: 17', 'balancer'],
+    ['max up to the old ceiling, derived anew', 'max: 8', 'max: 31', 'balancer'],
+    ['a ceiling', 'min: 1,', 'min: 1, ceiling: 33,', 'balancer'],
+    ['a ceiling as it was derived', 'min: 1,', 'min: 1, ceiling: 32, spare: 1,', 'nothing'],
+    ['the port that clients dial', '    cache:', '    exposure: {port: 1235}\n    cache:', 'balancer'],
+    [
+      'a load balancer of the cloud',
+      '    cache:',
+      '    exposure: {service: load-balancer, host: "{arch}.example.com"}\n    cache:',
+      'balancer',
+    ],
     ['the metrics port', '    cache:', '    balancer: {metrics-port: 9000}\n    cache:', 'balancer'],
     ['the outer port', '    cache:', '    exposure: {early-settings: 1300}\n    cache:', 'balancer'],
     ['the image of HAProxy', '    cache:', '    images: {haproxy: "haproxy:3.4.1"}\n    cache:', 'balancer'],
@@ -85,6 +102,65 @@ describe('incident 7: what must replace something says so beforehand', () => {
   ])('%s', (_, from, to, effect) => {
     const [before = [], after = []] = change(from, to);
     expect(gravest(compareObjects(before, after))).toBe(effect);
+  });
+
+  test('max that moves a ceiling which is derived: the reason names the remedy', () => {
+    const [before = [], after = []] = change('max: 8', 'max: 17');
+    const found = compareObjects(before, after).find(
+      ({ object }) => object === 'ConfigMap default/default-haproxy',
+    );
+    expect(found?.reason).toMatch(
+      /has 48 lines for builders instead of 32: .* a `ceiling` in pool\.yaml keeps them$/,
+    );
+    const [old = [], current = []] = change('    cache:', '    balancer: {metrics-port: 9000}\n    cache:');
+    const other = compareObjects(old, current).find(
+      ({ object }) => object === 'ConfigMap default/default-haproxy',
+    );
+    expect(other?.reason).not.toContain('ceiling');
+  });
+
+  test('what controllers read of metadata', () => {
+    const outside = (annotations: string) =>
+      composeText(
+        BASE.replace(
+          '    cache:',
+          `    exposure: {service: load-balancer, host: "{arch}.example.com", annotations: ${annotations}}\n    cache:`,
+        ),
+      );
+    const scheme = (to: string) => outside(`{service.beta.kubernetes.io/aws-load-balancer-scheme: ${to}}`);
+    for (const [before, after] of [
+      [scheme('internal'), scheme('internet-facing')],
+      [outside('{}'), scheme('internet-facing')],
+      [scheme('internal'), outside('{}')],
+    ] as const) {
+      const changes = compareObjects(before, after);
+      expect(changes).toEqual([
+        expect.objectContaining({
+          object: 'Service default/default',
+          effect: 'balancer',
+          reason: expect.stringContaining('builds that run through it may be cut'),
+        }),
+      ]);
+      expect(describeChanges(changes)).toMatch(/Where no reason above says otherwise, running builds end/);
+    }
+    // Inside of the cluster nobody makes a load balancer from a Service.
+    const inside = composeText(BASE.replace('    cache:', '    exposure: {annotations: {a: b}}\n    cache:'));
+    expect(gravest(compareObjects(composeText(BASE), inside))).toBe('nothing');
+  });
+
+  test('pod-security labels of the namespace', () => {
+    const objects = composeText(BASE);
+    const labelled = (labels: Readonly<Record<string, string>>) =>
+      objects.map((object) =>
+        object.kind === 'Namespace'
+          ? { ...object, metadata: { ...object.metadata, labels: { ...object.metadata?.labels, ...labels } } }
+          : object,
+      );
+    const changes = compareObjects(objects, labelled({ 'pod-security.kubernetes.io/enforce': 'restricted' }));
+    expect(changes.map(({ effect, reason }) => [effect, reason])).toEqual([
+      ['builders', 'pods that start from now on are held to it; those that run stay'],
+    ]);
+    expect(gravest(compareObjects(objects, labelled({ team: 'ci' })))).toBe('nothing');
   });
 
   test('what goes away is told by what goes with it', () => {

@@ -1,273 +1,222 @@
-import { expect, test } from 'vitest';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { parseDocument } from 'yaml';
+import { formatProblem, readPool } from '../../../../src/pool/read.ts';
+import { CASES, fileOf, type Parts } from '../../../support/pool-faults.ts';
 import { problemsOf } from '../../../support/pool-yaml.ts';
 
-/** A file of one pool: sections of the pool, and keys of amd64, as flow or block YAML. */
-function file(pool: string, amd64 = 'max: 8', arm64 = ''): string {
-  return `version: 1
-cluster: {karpenter: {discovery: ci, role: nodes}}
-pools:
-  buildkitd:
-${indent(pool, 4)}
-    architectures:
-      amd64:
-${indent(amd64, 8)}
-${arm64 === '' ? '' : `      arm64:\n${indent(arm64, 8)}`}
-`;
-}
-
-function indent(text: string, by: number): string {
-  return text.replaceAll(/^/gm, ' '.repeat(by));
-}
-
-const NODES = (more: string) => `nodes: {instance-types: [m6id.24xlarge, m5d.24xlarge]${more}}`;
-
-/** What is refused or warned about, and with what reason. Each file has that one fault only. */
-const CASES: readonly (readonly [name: string, file: string, problem: RegExp])[] = [
-  ['min above max', file('', 'min: 9\nmax: 8'), /error: .*amd64\.min: 9 is more than max \(8\)/],
-  [
-    'a grace period shorter than the longest build',
-    file('builds: {longest: 3h}\nscale-down: {grace: 2h}'),
-    /error: .*scale-down\.grace: 2h00m is too short for amd64: its longest build of 3h00m would be killed/,
-  ],
-  [
-    'a grace period that leaves the drain no time for its looks',
-    file('builds: {longest: 2h}\nscale-down: {grace: 2h1m}'),
-    /error: .*scale-down\.grace: .* 2h01m: write that or more/,
-  ],
-  [
-    'spot nodes with long builds',
-    file('', NODES(', capacity: spot')),
-    /error: .*nodes\.capacity: spot nodes give 2m00s of notice and the longest build takes 2h00m.*accept-lost-builds: true/,
-  ],
-  [
-    'the same, accepted',
-    file('', NODES(', capacity: spot, accept-lost-builds: true')),
-    /warning: .*nodes\.capacity: .*accepted by accept-lost-builds/,
-  ],
-  [
-    'a window that Kubernetes refuses',
-    file('scale-down: {idle: 61m}'),
-    /error: .*scale-down\.idle: `"61m"` does not fit: write a duration from 1m to 1h \(Kubernetes allows a stabilizationWindowSeconds of at most 3600\)/,
-  ],
-  [
-    'a period that Kubernetes refuses',
-    file('scale-down: {idle: 1h, period: 31m}'),
-    /error: .*scale-down\.period: .*periodSeconds of at most 1800/,
-  ],
-  [
-    'a period longer than the window',
-    file('scale-down: {idle: 10m, period: 20m}'),
-    /error: .*scale-down\.period: 20m00s is longer than the idle time \(10m00s\)/,
-  ],
-  [
-    'a certificate that is renewed too late for a roll',
-    file('tls: {lifetime: 24h, renew-before: 2h}'),
-    /error: .*tls\.renew-before: 2h00m is not longer than a roll of all builders \(2h18m\): buildkitd reads its certificate at start only/,
-  ],
-  [
-    'a certificate that is renewed before it is made',
-    file('tls: {lifetime: 720h, renew-before: 720h}'),
-    /error: .*tls\.renew-before: 720h00m is not less than the lifetime/,
-  ],
-  [
-    'a certificate that leaves less than a day',
-    file('tls: {lifetime: 72h, renew-before: 24h}'),
-    /warning: .*tls\.renew-before: 24h00m leaves less than a day beyond a roll/,
-  ],
-  [
-    'an open pool without TLS',
-    file('tls: off\nexposure: {service: load-balancer, host: "{arch}.example.com"}'),
-    /error: .*tls: off, together with a load balancer that anybody may reach/,
-  ],
-  ['no TLS at all', file('tls: off'), /warning: .*tls: off: whoever reaches the pool runs any code/],
-  [
-    'a load balancer without a name',
-    file('exposure: {service: load-balancer}'),
-    /error: .*exposure\.host: `host` is missing/,
-  ],
-  [
-    'one port and one name for two architectures',
-    file('exposure: {service: load-balancer, host: builds.example.com, ports: shared}', 'max: 8', 'max: 8'),
-    /error: .*exposure\.host: .*put \{arch\} into it/,
-  ],
-  [
-    'a load balancer of the cloud with nothing but the defaults',
-    file('exposure: {service: load-balancer, host: builds.example.com}'),
-    /warning: .*exposure\.annotations: there are none: .*docs\/operations\.md/,
-  ],
-  [
-    'ranges of clients, behind targets that hide them',
-    file(
-      `exposure:
-  service: load-balancer
-  host: builds.example.com
-  clients: {cidrs: [192.0.2.0/24]}
-  annotations: {service.beta.kubernetes.io/aws-load-balancer-nlb-target-type: ip}`,
-    ),
-    /:9:7: error: .*exposure\.annotations: .*nobody of `clients\.cidrs` .* add preserve_client_ip\.enabled=true/,
-  ],
-  [
-    'instance metadata for builds',
-    file('egress: {cidrs: [10.0.12.34/32, 169.254.170.0/24]}'),
-    /error: .*egress\.cidrs\[1\]: 169\.254\.170\.0\/24 has 169\.254\.0\.0\/16 in it, .*: write the addresses/,
-  ],
-  [
-    'everything for builds, over IPv6',
-    file("egress: {cidrs: ['::/0']}"),
-    /error: .*egress\.cidrs\[0\]: ::\/0 has fe80::\/10 in it/,
-  ],
-  [
-    'a whole network for builds',
-    file('egress: {cidrs: [10.0.0.0/16]}'),
-    /warning: .*egress\.cidrs\[0\]: 10\.0\.0\.0\/16 opens a whole network to every build/,
-  ],
-  [
-    'a range that is none',
-    file('egress: {cidrs: [10.0.0.1]}'),
-    /error: .*egress\.cidrs\[0\]: `"10\.0\.0\.1"` does not fit: write an address range such as 10\.0\.12\.34\/32/,
-  ],
-  [
-    'an IPv4 range in the dress of IPv6',
-    file("egress: {cidrs: ['::ffff:169.254.169.254/128']}"),
-    /error: .*egress\.cidrs\[0\]: .* does not fit: write an address range/,
-  ],
-  [
-    'a mirror as an address of the web',
-    file('mirrors: {docker.io: ["https://registry.example.com"]}'),
-    /error: .*mirrors\.docker\.io\[0\]: .* does not fit: write a mirror as host, port and path without https:\/\//,
-  ],
-  [
-    'mirrors without a list',
-    file('mirrors: {docker.io: registry.example.com}'),
-    /error: .*mirrors\.docker\.io: .* does not fit: write a list of mirrors/,
-  ],
-  [
-    'a port of two owners',
-    file('balancer: {metrics-port: 12340}'),
-    /error: .*balancer\.metrics-port: port 12340 is taken/,
-  ],
-  ['a port that needs root', file('document: {port: 80}'), /error: .*document\.port: port 80 needs root/],
-  [
-    'fallback below min',
-    file('', 'min: 4\nmax: 8\nfallback: 2'),
-    /error: .*fallback: 2 is less than min \(4\)/,
-  ],
-  ['fallback above max', file('', 'max: 8\nfallback: 9'), /error: .*fallback: 9 is more than max \(8\)/],
-  [
-    'spare builders in a pool that should be empty',
-    file('', 'min: 0\nmax: 8\nspare: 2'),
-    /error: .*spare: 2 spare builders and min: 0: the pool could never be empty/,
-  ],
-  [
-    'a fixed number under autoscaling',
-    file('', 'max: 8\nreplicas: 4'),
-    /error: .*replicas: a fixed number under autoscaling would reset the pool at every apply/,
-  ],
-  ['no number without autoscaling', file('autoscaling: off'), /error: .*replicas: `replicas` is missing/],
-  [
-    'builds that are longer than the longest',
-    file('builds: {longest: 10m, typical: 20m}'),
-    /error: .*builds\.typical: 20m00s is longer than the longest \(10m00s\)/,
-  ],
-  [
-    'a wait beyond the exact order',
-    file('builds: {queue-timeout: 30h}'),
-    /warning: .*queue-timeout: 30h00m: the order of the line is exact for waits of up to a day/,
-  ],
-  [
-    'a builder too large for its node',
-    file('', `${NODES('')}\nbuilders-per-node: 2\nbuilder: {cpu: 60}`),
-    /error: .*nodes\.instance-types\[0\]: a m6id\.24xlarge has 95\.19 cores.*too little for 2 of 60 cores/,
-  ],
-  [
-    'a second type on which no builder fits',
-    file('', 'nodes: {instance-types: [m6id.24xlarge, m6id.4xlarge]}'),
-    /error: .*nodes\.instance-types\[1\]: a m6id\.4xlarge has 15\.39 cores/,
-  ],
-  [
-    'a node whose half is never used',
-    file('', 'nodes: {instance-types: [m6id.16xlarge, m6id.24xlarge]}'),
-    /warning: .*nodes\.instance-types\[1\]: a m6id\.24xlarge .* more than a quarter of it is never used/,
-  ],
-  [
-    'builders that are too small to build',
-    file('', 'nodes: {selector: {a: b}, size: {cpu: 2, memory: 16Gi, disk: 500Gi}}\nbuilders-per-node: 8'),
-    /error: .*builders-per-node: a builder gets 0 cores of cpu .*fewer builders a node/,
-  ],
-  [
-    'an instance type of another architecture',
-    file('', 'nodes: {instance-types: [m6id.24xlarge, m7gd.16xlarge]}'),
-    /error: .*nodes\.instance-types\[1\]: `m7gd\.16xlarge` is arm64, not amd64/,
-  ],
-  [
-    'an instance type of unknown size',
-    file('', 'nodes: {instance-types: [m6id.24xlarge, x9.huge]}'),
-    /error: .*nodes\.instance-types\[1\]: the size of `x9\.huge` is not known here: write \{type: x9\.huge, cpu: …/,
-  ],
-  [
-    'an instance type without a disk for caches',
-    file('', 'nodes: {instance-types: [m6id.24xlarge, m7i.24xlarge]}'),
-    /error: .*nodes\.instance-types\[1\]: `m7i\.24xlarge` has no local disk.*root-volume/,
-  ],
-  [
-    'a root volume beside local disks',
-    file('', 'nodes: {instance-types: [m6id.24xlarge, {type: m5d.24xlarge, root-volume: 500Gi}]}'),
-    /error: .*instance-types\[1\]\.root-volume: `m5d\.24xlarge` has local disks/,
-  ],
-  [
-    'volumes in several zones',
-    file('cache: {kind: volume}', NODES('')),
-    /warning: .*nodes\.zones: a volume ties its builder to one zone/,
-  ],
-  [
-    'a size for a cache that has none',
-    file('cache: {size: 100Gi}'),
-    /error: .*cache\.size: only volumes have `size`/,
-  ],
-  [
-    'priorities that nobody can see',
-    file('tls: off\npriorities: [{name: release, head-start: 10m, clients: [release]}]'),
-    /error: .*priorities: a class is known by the client's certificate/,
-  ],
-  [
-    'a client of two classes',
-    file(
-      'priorities:\n- {name: release, head-start: 10m, clients: [a, b]}\n- {name: main, head-start: 5m, clients: [b]}',
-    ),
-    /error: .*priorities\[1\]\.clients: `b` is in release already/,
-  ],
-  [
-    'Secrets that nobody gives',
-    file('tls: {certificates: secrets, mode: passthrough}'),
-    /error: .*tls\.secrets\.builders: .*the Secret `builders` is needed/,
-  ],
-  ["somebody else's namespace", file('namespace: keda'), /error: .*namespace: `keda` belongs to others/],
-];
-
-for (const [name, text, problem] of CASES) {
-  test(`${name}: one problem, with its reason`, () => {
-    const problems = problemsOf(text);
-    expect(
-      problems.filter((line) => problem.test(line)),
-      problems.join('\n'),
-    ).toHaveLength(1);
+for (const [name, parts, problem] of CASES) {
+  test(`${name}: one problem, with its reason and its remedy`, () => {
+    const reading = readPool(fileOf(parts));
+    const problems = (reading.kind === 'accepted' ? reading.warnings : reading.problems).map((each) => ({
+      ...each,
+      text: formatProblem('pool.yaml', each),
+    }));
+    const told = problems.filter(({ text }) => problem.test(text));
+    expect(told, problems.map(({ text }) => text).join('\n')).toHaveLength(1);
+    for (const { remedy, message, line } of told) {
+      expect(message.endsWith(remedy)).toBe(true);
+      expect(remedy).toMatch(
+        /^[^:]*\b(write|leave|lower|raise|choose|use|put|take|shorten|make|name|give)\b/,
+      );
+      expect(line).toBeGreaterThan(1);
+    }
     // Beside it at most warnings that come with the choice itself.
-    const errors = problems.filter((line) => line.includes(': error: ') && !problem.test(line));
-    expect(errors.filter((line) => !EXPECTED_BESIDE.some((also) => also.test(line)))).toEqual([]);
+    const errors = problems.filter(({ severity, text }) => severity === 'error' && !problem.test(text));
+    expect(errors.filter(({ text }) => !EXPECTED_BESIDE.some((also) => also.test(text)))).toEqual([]);
   });
 }
 
 /** Faults that never come alone. */
 const EXPECTED_BESIDE = [/builders-per-node: a builder gets .* of (memory|disk)/];
 
-test('no builder at all, with TLS pass-through, is refused', () => {
-  const problems = problemsOf(file('tls: {mode: passthrough}', 'min: 0\nmax: 8'));
-  expect(problems.filter((line) => line.includes(': error: '))).toEqual([
-    expect.stringMatching(
-      /amd64\.min: no builder at all, with TLS pass-through: nobody answers the handshake/,
-    ),
-  ]);
+describe('whatever faults a file has, none comes to light only when the others are gone', () => {
+  const errorsAfterRepair = (parts: Parts) =>
+    problemsOf(repair(fileOf(parts))).filter((line) => line.includes(': error: '));
+
+  test('any two', () => {
+    let pairs = 0;
+    const late = CASES.flatMap(([first, one], index) =>
+      CASES.slice(index + 1).flatMap(([second, other]) => {
+        const both = merge(one, other);
+        if (both === null) return [];
+        pairs++;
+        return errorsAfterRepair(both).length === 0 ? [] : [`${first} / ${second}`];
+      }),
+    );
+    expect(pairs).toBeGreaterThan(1500);
+    expect(late.toSorted()).toEqual(FOLLOWING.toSorted());
+  }, 60_000);
+
+  test('any number', () => {
+    const following = FOLLOWING.map((pair) => pair.split(' / '));
+    fc.assert(
+      fc.property(fc.shuffledSubarray([...CASES], { minLength: 3, maxLength: 12 }), (cases) => {
+        // What contradicts the earlier ones stays out, and so does what follows from one of them.
+        const names: string[] = [];
+        let all: Parts = { pool: {}, amd64: {} };
+        for (const [name, parts] of cases) {
+          const more = merge(all, parts);
+          if (
+            more === null ||
+            following.some((pair) => pair.includes(name) && names.some((other) => pair.includes(other)))
+          ) {
+            continue;
+          }
+          names.push(name);
+          all = more;
+        }
+        expect(errorsAfterRepair(all), names.join(' / ')).toEqual([]);
+      }),
+      { numRuns: 150 },
+    );
+  }, 60_000);
 });
+
+/** Pairs of which one fault reads what the other one leaves unsaid, or is none while the other one is there. */
+const FOLLOWING: readonly string[] = [
+  'a certificate that is renewed too late for a roll / no number without autoscaling',
+  'no number without autoscaling / a burst that never ends',
+  'one port without TLS for two architectures / ports beyond the last',
+  'spare builders in a pool that should be empty / no number without autoscaling',
+];
+
+/** The file with what its errors ask for. */
+function repair(text: string): string {
+  const reading = readPool(text);
+  if (reading.kind === 'accepted') return text;
+  const file = parseDocument(text);
+  const isFixed = file.getIn(['pools', 'buildkitd', 'autoscaling']) === 'off';
+  const repairs: Readonly<Record<string, unknown>> = {
+    'exposure.host': '{arch}.builds.example.com',
+    'secrets.balancer': 'front',
+    'secrets.balancer-client': 'middle',
+    'secrets.builders': 'back',
+    'size.disk': '500Gi',
+    'nodes.instance-types': ['m6id.24xlarge', 'm5d.24xlarge'],
+    ...(isFixed ? { replicas: 8 } : {}),
+  };
+  for (const { key, severity } of reading.problems) {
+    if (severity === 'warning') continue;
+    // A faulty item stands for its whole list.
+    const path = key.replace(/\[\d+\].*$/, '').split('.');
+    const put = repairs[path.at(-1) ?? ''] ?? repairs[path.slice(-2).join('.')];
+    if (put === undefined) file.deleteIn(path);
+    else file.setIn(path, put);
+    for (const beside of BESIDE[path.slice(-2).join('.')] ?? [])
+      file.deleteIn([...path.slice(0, -2), ...beside]);
+  }
+  return String(file);
+}
+
+/** What an error asks for may be another key than the one it stands at. */
+const BESIDE: Readonly<Record<string, readonly (readonly string[])[]>> = {
+  'tls.renew-before': [['tls', 'lifetime']],
+  'nodes.instance-types': [['builder']],
+};
+
+test('nothing is told that another value of a faulty key would change', () => {
+  const wrong: string[] = [];
+  let told = 0;
+  for (const [name, parts, problem] of CASES) {
+    for (const [key, values] of Object.entries(VALUES)) {
+      const path = ['pools', 'buildkitd', ...key.split('.')];
+      const linesWith = (value: unknown) => {
+        const file = parseDocument(fileOf(parts));
+        if (value === undefined) file.deleteIn(path);
+        else file.setIn(path, value);
+        // Places move with the lines.
+        return problemsOf(String(file))
+          .filter((line) => problem.test(line))
+          .map((line) => line.replace(/:\d+:\d+:/, ''));
+      };
+      let faulty: readonly string[];
+      try {
+        faulty = linesWith({ no: 'value' });
+      } catch {
+        continue; // Its parent is no map in this file.
+      }
+      // What is wrong with the key itself is told in its place.
+      const [line] = faulty;
+      if (line === undefined || line.includes(`.${key}: `)) continue;
+      told++;
+      const other = values.find((value) => !linesWith(value).includes(line));
+      if (other !== undefined) wrong.push(`${name}: ${key} may be ${JSON.stringify(other)}`);
+    }
+  }
+  expect(told).toBeGreaterThan(1000);
+  expect(wrong).toEqual([]);
+}, 120_000);
+
+/** Values that each key may have. */
+const VALUES: Readonly<Record<string, readonly unknown[]>> = {
+  namespace: ['builds'],
+  autoscaling: ['keda', 'off'],
+  'builds.longest': ['1m', '10m', '5h'],
+  'builds.typical': ['1m', '3h'],
+  'builds.cold-start': ['1s', '1h'],
+  'builds.burst': [1, 9000],
+  'builds.queue-timeout': ['10m', '20h'],
+  'scale-down.idle': ['5m', '1h'],
+  'scale-down.period': ['1m', '30m'],
+  'scale-down.grace': ['10m', '300h'],
+  'scale-down.at-once': [{ builders: 1, percent: 1 }],
+  tls: ['off', {}],
+  'tls.mode': ['terminate', 'passthrough'],
+  'tls.certificates': ['cert-manager', 'secrets'],
+  'tls.lifetime': ['10h', '9000h'],
+  'tls.renew-before': ['1h', '8000h'],
+  'cache.kind': ['node-local', 'volume'],
+  'cache.path': ['/mnt/k8s-disks/0/pool', '/data'],
+  'exposure.service': ['cluster', 'load-balancer'],
+  'exposure.ports': ['shared', 'per-architecture'],
+  'exposure.port': [443, 65_535],
+  'exposure.host': ['{arch}.example.com', 'example.com'],
+  'exposure.early-settings': [1300, 1234],
+  'exposure.clients': [{ namespaces: ['ci'] }],
+  'balancer.metrics-port': [9000, 12_340],
+  'document.port': [9000],
+  'architectures.amd64.min': [0, 8],
+  'architectures.amd64.max': [1, 1000],
+  'architectures.amd64.replicas': [0, 4, 12],
+  'architectures.amd64.spare': [0, 4],
+  'architectures.amd64.fallback': [1, 8],
+  'architectures.amd64.ceiling': [8, 400],
+  'architectures.amd64.builders-per-node': [1, 4],
+  'architectures.amd64.builder.cpu': [1, 40],
+  'architectures.amd64.builder.memory': ['1Gi', '300Gi'],
+  'architectures.amd64.builder.disk': ['10Gi', '4Ti'],
+  'architectures.amd64.nodes.reserve': [{ cpu: 8, memory: '100Gi' }],
+  'architectures.amd64.nodes.capacity': ['spot', 'on-demand'],
+  'architectures.amd64.nodes.accept-lost-builds': [true, false],
+  'architectures.arm64': [{}, { max: 9 }],
+};
+
+/** Null where they contradict each other. */
+function merge(one: Parts, other: Parts): Parts | null {
+  try {
+    return mergeMaps(one, other) as Parts;
+  } catch (error) {
+    if (error === CONTRADICTION) return null;
+    throw error;
+  }
+}
+
+const CONTRADICTION = Symbol('contradiction');
+
+function mergeMaps(one: unknown, other: unknown): unknown {
+  if (one === undefined || other === undefined) return one ?? other;
+  if (JSON.stringify(one) === JSON.stringify(other)) return one;
+  const isMap = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (!isMap(one) || !isMap(other)) throw CONTRADICTION;
+  const [left, right] = [one, other] as Record<string, unknown>[];
+  return Object.fromEntries(
+    [...new Set([...Object.keys(left ?? {}), ...Object.keys(right ?? {})])].map((key) => [
+      key,
+      mergeMaps(left?.[key], right?.[key]),
+    ]),
+  );
+}
 
 test('two pools that would share an object are told apart or refused', () => {
   const two = (first: string, second: string) => `version: 1
