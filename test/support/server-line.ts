@@ -14,12 +14,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
 import { type PoolCounters, parseCounters } from '../../src/local/counters.ts';
 import { EARLY_SETTINGS_LUA } from '../../src/pool/haproxy/early-settings.ts';
-import { DOORSTEP_MS, renderGate, SLOT_PATH } from '../../src/pool/haproxy/gate.ts';
+import { renderGate, SLOT_PATH } from '../../src/pool/haproxy/gate.ts';
 import {
   type BalancerModel,
   backendName,
   PLACEHOLDER_SERVER,
   renderBalancer,
+  TAKEN_ELSEWHERE,
 } from '../../src/pool/haproxy.ts';
 import { DIAL_BACKOFF, delayMs } from '../../src/queue/backoff.ts';
 import { openingBytes, readGreeting } from '../../src/queue/preface.ts';
@@ -241,6 +242,25 @@ export class Rig implements AsyncDisposable {
     );
   }
 
+  /** Stand-ins behind real gates, for load balancers that follow each other; not announced yet. */
+  async startGatedStandIns(
+    pool: string,
+    ordinals: readonly number[],
+    pair?: KeyPair | null,
+  ): Promise<readonly StandIn[]> {
+    const shown = pair === undefined ? await this.builderPair(pool) : pair;
+    return await Promise.all(
+      ordinals.map(async (ordinal) => {
+        const address = this.builderAddress(pool, ordinal);
+        const standIn = await StandIn.start(address, ordinal, shown, true);
+        this.closeLater(() => standIn.die());
+        const gate = await startGate(this.folder, address);
+        this.closeLater(() => void gate.kill('SIGKILL'));
+        return standIn;
+      }),
+    );
+  }
+
   /** A real buildkitd behind a real gate, not announced yet. */
   async startBuilder(pool: string, ordinal: number, pair: KeyPair | null): Promise<RealBuilder> {
     const builder = await startRealBuilder(this.folder, this.builderAddress(pool, ordinal), ordinal, pair);
@@ -333,7 +353,7 @@ export class LoadBalancer {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** As an autoscaler reads it: `haproxy_frontend_current_sessions` of the pool. */
+  /** Its own builds: `haproxy_frontend_current_sessions` of the pool. */
   async demand(pool: string): Promise<number> {
     return await this.metric('haproxy_frontend_current_sessions', `proxy="${pool}"`);
   }
@@ -351,6 +371,31 @@ export class LoadBalancer {
     const found = parseCounters(await this.ask('show stat'), pool, backendName(pool));
     if (found === null) throw new Error(`HAProxy knows no pool ${pool}`);
     return found;
+  }
+
+  /** The most connections that it has had to one builder at the same time since its start. */
+  async mostOnOne(pool: string): Promise<number> {
+    const [head = '', ...rows] = (await this.ask('show stat')).trim().split('\n');
+    const columns = head.replace(/^# /, '').split(',');
+    const most = rows
+      .map((row) => row.split(','))
+      .filter((cells) => cells[columns.indexOf('pxname')] === backendName(pool))
+      .filter((cells) => !['BACKEND', PLACEHOLDER_SERVER].includes(cells[columns.indexOf('svname')] ?? ''))
+      .map((cells) => Number(cells[columns.indexOf('smax')]));
+    return Math.max(...most);
+  }
+
+  /** What the autoscaler adds up: builds here, and builders that builds of another load balancer take. */
+  async scalerDemand(pool: string): Promise<number> {
+    const elsewhere = await this.takenElsewhere(pool);
+    return (await this.demand(pool)) + elsewhere;
+  }
+
+  async takenElsewhere(pool: string): Promise<number> {
+    return await this.metric(
+      'haproxy_backend_agg_check_status',
+      `proxy="${backendName(pool)}",state="${TAKEN_ELSEWHERE}"`,
+    );
   }
 
   /** Builders of a pool that it would use. */
@@ -395,76 +440,63 @@ export interface Stay {
   to: number | null;
 }
 
-/** Speaks as a builder and its gate do, as far as a load balancer can tell; serves until its client leaves. */
+/**
+ * Speaks as a builder does, as far as a load balancer can tell. It lets in everybody who comes, and writes down who was
+ * there when: that no two are is the doing of the load balancer, or of a real gate where it stands behind one.
+ */
 export class StandIn {
   readonly ordinal: number;
   readonly address: string;
   readonly stays: Stay[] = [];
-  #taken: net.Socket | null = null;
-  readonly #waiting: Array<{ readonly socket: net.Socket; readonly enter: () => void }> = [];
+  readonly #gated: boolean;
+  readonly #present = new Set<net.Socket>();
   readonly #sockets = new Set<net.Socket>();
   readonly #servers: net.Server[] = [];
   #pair: ReturnType<typeof readPair> | null;
 
-  private constructor(address: string, ordinal: number, pair: KeyPair | null) {
+  private constructor(address: string, ordinal: number, pair: KeyPair | null, gated: boolean) {
     this.address = address;
     this.ordinal = ordinal;
     this.#pair = pair === null ? null : readPair(pair);
+    this.#gated = gated;
   }
 
-  static async start(address: string, ordinal: number, pair: KeyPair | null): Promise<StandIn> {
-    const standIn = new StandIn(address, ordinal, pair);
+  /** `gated`: somebody else runs a gate at this address. */
+  static async start(
+    address: string,
+    ordinal: number,
+    pair: KeyPair | null,
+    gated = false,
+  ): Promise<StandIn> {
+    const standIn = new StandIn(address, ordinal, pair, gated);
     await standIn.#open();
     return standIn;
   }
 
   async #open(): Promise<void> {
-    const builds = net.createServer((socket) => this.#arrive(socket));
-    const slot = http.createServer((request, response) => {
-      const own = this.#taken === null || this.#taken.remoteAddress === request.socket.remoteAddress;
-      response.writeHead(request.url === SLOT_PATH && own ? 200 : 503).end();
+    const builds = net.createServer((socket) => {
+      this.#keep(socket);
+      this.#present.add(socket);
+      socket.on('close', () => this.#present.delete(socket));
+      this.#serve(socket);
     });
-    slot.on('connection', (socket) => this.#keep(socket));
-    this.#servers.push(builds, slot);
-    builds.listen(BUILDS_PORT, this.address);
-    slot.listen(SLOT_PORT, this.address);
-    await Promise.all([once(builds, 'listening'), once(slot, 'listening')]);
+    this.#servers.push(builds.listen(this.#gated ? DAEMON_PORT : BUILDS_PORT, this.address));
+    if (!this.#gated) {
+      const slot = http.createServer(({ url, socket }, response) => {
+        const present = [...this.#present].map(({ remoteAddress }) => remoteAddress);
+        const isOwn = present.length === 0 || present.includes(socket.remoteAddress);
+        response.writeHead(url === SLOT_PATH && isOwn ? 200 : 503).end();
+      });
+      slot.on('connection', (socket) => this.#keep(socket));
+      this.#servers.push(slot.listen(SLOT_PORT, this.address));
+    }
+    await Promise.all(this.#servers.map((server) => once(server, 'listening')));
   }
 
   #keep(socket: net.Socket): void {
     this.#sockets.add(socket);
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.#sockets.delete(socket));
-  }
-
-  #arrive(socket: net.Socket): void {
-    this.#keep(socket);
-    const enter = (): void => {
-      this.#taken = socket;
-      socket.on('close', () => {
-        this.#taken = null;
-        this.#waiting.shift()?.enter();
-      });
-      this.#serve(socket);
-    };
-    if (this.#taken === null) {
-      enter();
-      return;
-    }
-    const timer = setTimeout(() => socket.destroy(), DOORSTEP_MS);
-    const visitor = {
-      socket,
-      enter: () => {
-        clearTimeout(timer);
-        enter();
-      },
-    };
-    this.#waiting.push(visitor);
-    socket.on('close', () => {
-      clearTimeout(timer);
-      const at = this.#waiting.indexOf(visitor);
-      if (at >= 0) this.#waiting.splice(at, 1);
-    });
   }
 
   #serve(raw: net.Socket): void {
@@ -494,10 +526,16 @@ export class StandIn {
       this.stays.push(stay);
       socket.write(Buffer.concat([settingsFrame([]), Buffer.from([0, 0, 0, 4, 1, 0, 0, 0, 0])]));
     });
-    raw.on('close', () => {
-      if (stay !== undefined) stay.to = performance.now();
+    // The load balancer has let go of this one before it sends the next, whatever else is still to be closed.
+    const leave = (): void => {
+      this.#present.delete(raw);
+      if (stay !== undefined) stay.to ??= performance.now();
+    };
+    raw.on('close', leave);
+    socket.on('end', () => {
+      leave();
+      socket.end();
     });
-    socket.on('end', () => socket.end());
   }
 
   get busy(): boolean {
@@ -534,12 +572,8 @@ export interface RealBuilder {
   stop(): Promise<void>;
 }
 
-async function startRealBuilder(
-  folder: string,
-  address: string,
-  ordinal: number,
-  pair: KeyPair | null,
-): Promise<RealBuilder> {
+/** A real gate in front of what listens at DAEMON_PORT. */
+async function startGate(folder: string, address: string): Promise<ChildProcess> {
   const configuration = join(folder, `gate-${address}.cfg`);
   const hour = 3_600_000;
   await writeFile(
@@ -553,14 +587,24 @@ async function startRealBuilder(
       serverMs: 48 * hour,
     }),
   );
+  const { HAPROXY: program = 'haproxy' } = process.env;
+  const gate = spawn(program, ['-db', '-f', configuration], { stdio: 'ignore' });
+  await untilListening(address, SLOT_PORT);
+  return gate;
+}
+
+async function startRealBuilder(
+  folder: string,
+  address: string,
+  ordinal: number,
+  pair: KeyPair | null,
+): Promise<RealBuilder> {
   const daemon = await startBuildkitd({
     root: join(folder, `buildkitd-${address}`),
     address: `tcp://${address}:${DAEMON_PORT}`,
     ...(pair === null ? {} : { tls: pair }),
   });
-  const { HAPROXY: program = 'haproxy' } = process.env;
-  const gate = spawn(program, ['-db', '-f', configuration], { stdio: 'ignore' });
-  await untilListening(address, SLOT_PORT);
+  const gate = await startGate(folder, address);
   return {
     ordinal,
     address,
