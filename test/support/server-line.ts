@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
 import { type PoolCounters, parseCounters } from '../../src/local/counters.ts';
+import { BALANCER_PATHS, balancerModel } from '../../src/pool/components/balancer-model.ts';
 import { EARLY_SETTINGS_LUA } from '../../src/pool/haproxy/early-settings.ts';
 import { renderGate, SLOT_PATH } from '../../src/pool/haproxy/gate.ts';
 import {
@@ -37,6 +38,7 @@ import {
 import { type Buildkitd, startBuildkitd } from './buildkitd.ts';
 import { type Authority, issue, type KeyPair, makeAuthority, trust } from './certificates.ts';
 import { type DnsServer, startDnsServer } from './dns-server.ts';
+import { composeText, exampleNamed, pick, sizeText } from './examples.ts';
 
 const BUILDS_PORT = 1234;
 const SLOT_PORT = 1235;
@@ -146,24 +148,48 @@ export class Rig implements AsyncDisposable {
 
   /** A load balancer at the pool's addresses; `pod` is the last part of the address from which it dials builders. */
   async startBalancer(pod = 11, change: Partial<BalancerModel> = {}): Promise<LoadBalancer> {
-    const model = this.model(change);
-    const configuration = join(this.folder, `haproxy-${pod}.cfg`);
-    return await this.#launch(model, configuration, pod);
+    return await this.#launch(this.model(change), `haproxy-${pod}.cfg`, pod);
   }
 
   /** A load balancer at addresses of its own, beside the one that serves; `serve` leads clients to it. */
   async startBalancerBeside(pod: number): Promise<LoadBalancer> {
     const change = { adminSocketPath: join(this.folder, `admin-${pod}.sock`) };
     const model = this.model(change, `127.88.${this.#block}.${pod}`);
-    return await this.#launch(model, join(this.folder, `haproxy-${pod}.cfg`), pod);
+    return await this.#launch(model, `haproxy-${pod}.cfg`, pod);
   }
 
-  async #launch(model: BalancerModel, configuration: string, pod: number): Promise<LoadBalancer> {
+  /**
+   * The load balancer of a committed example, from the text of its ConfigMap: only addresses, the port of the name
+   * server and folders are other ones. The example's pool must be called `default`, in the namespace `buildkit`.
+   */
+  async startRenderedBalancer(example: string, pod: number): Promise<LoadBalancer> {
+    const { poolYaml } = exampleNamed(example);
+    const sizing = sizeText(poolYaml);
+    const [pool] = sizing.pools;
+    if (pool === undefined) throw new Error('no pool');
+    const { data } = pick(composeText(poolYaml), 'ConfigMap', pool.names.balancer);
+    const adminSocketPath = join(this.folder, 'admin.sock');
+    const text = String(data['haproxy.cfg'])
+      .replaceAll(/"\$\{NAME_SERVER\}":53/g, `${this.dns.address}:${this.dns.port}`)
+      .replaceAll(/"\$\{ANY_ADDRESS\}"/g, this.address)
+      .replaceAll('127.0.0.1', this.address)
+      .replaceAll(BALANCER_PATHS.adminSocket, adminSocketPath)
+      .replaceAll(BALANCER_PATHS.clientTls, join(this.folder, 'balancer-client'))
+      .replaceAll(BALANCER_PATHS.tls, join(this.folder, 'balancer'));
+    const rendered = balancerModel(sizing, pool);
+    const metrics = { ...rendered.metrics, address: this.address };
+    return await this.#launch({ ...rendered, adminSocketPath, metrics }, `rendered-${pod}.cfg`, pod, text);
+  }
+
+  async #launch(
+    model: BalancerModel,
+    file: string,
+    pod: number,
+    text = renderBalancer(model),
+  ): Promise<LoadBalancer> {
+    const configuration = join(this.folder, file);
     const source = `default-server source 127.88.${this.#block}.${pod} `;
-    await writeFile(
-      configuration,
-      renderBalancer(model).replaceAll('default-server maxconn', `${source}maxconn`),
-    );
+    await writeFile(configuration, text.replaceAll('default-server maxconn', `${source}maxconn`));
     const balancer = await LoadBalancer.start(configuration, model);
     this.closeLater(() => balancer.kill());
     return balancer;
@@ -196,6 +222,13 @@ export class Rig implements AsyncDisposable {
   /** Through the port that all architectures share. */
   sharedDoor(pool: string, pair = this.client): Door {
     return { ...this.door(pool, pair), port: portsOf(BASE_PORT).shared };
+  }
+
+  /** Of a load balancer that was rendered. */
+  renderedDoor(pool: string, example: string): Door {
+    const [sized] = sizeText(exampleNamed(example).poolYaml).pools;
+    const arch = sized?.architectures.find(({ name }) => name === pool);
+    return { ...this.door(pool), port: arch?.line.listenPort.value ?? 0 };
   }
 
   earlyDoor(pool: string): Door {
