@@ -46,6 +46,8 @@ const DAEMON_PORT = 1233;
 const BASE_PORT = 7000;
 const READY_TIMEOUT_MS = 15_000;
 const MAX_ORDINALS = 250;
+const BLOCK_PORT = 6999;
+const BLOCKS = 250;
 
 export const AMD64 = 'amd64';
 export const ARM64 = 'arm64';
@@ -64,9 +66,6 @@ export interface Door {
   readonly pair: KeyPair | null;
   readonly serverName: string;
 }
-
-/** How many this process has opened: each has addresses of its own. */
-let rigs = 0;
 
 export class Rig implements AsyncDisposable {
   readonly folder: string;
@@ -97,8 +96,7 @@ export class Rig implements AsyncDisposable {
 
   static async open(options: RigOptions): Promise<Rig> {
     const folder = await mkdtemp(join(tmpdir(), 'server-line-'));
-    const block = 1 + ((7 * process.pid + rigs) % 250);
-    rigs += 1;
+    const { block, release } = await takeBlock();
     const dns = await startDnsServer({
       address: `127.88.${block}.2`,
       cacheMs: options.cacheMs ?? 1_000,
@@ -116,7 +114,9 @@ export class Rig implements AsyncDisposable {
     }
     const client = options.tls ? await issue(authority, join(folder, 'client'), 'runner', []) : null;
     await writeFile(join(folder, 'early.lua'), EARLY_SETTINGS_LUA);
-    return new Rig(folder, dns, options, block, authority, client);
+    const rig = new Rig(folder, dns, options, block, authority, client);
+    rig.closeLater(release);
+    return rig;
   }
 
   /** Where clients dial: as a Service, it may lead to another load balancer with the next dial. */
@@ -317,6 +317,20 @@ export class Rig implements AsyncDisposable {
     this.dns.close();
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+/** Loopback addresses that no other rig has, of whatever process: whoever listens at BLOCK_PORT has them. */
+async function takeBlock(): Promise<{ readonly block: number; readonly release: () => void }> {
+  for (let tries = 0; tries < BLOCKS; tries += 1) {
+    const block = 1 + ((process.pid + tries) % BLOCKS);
+    const server = net.createServer().listen(BLOCK_PORT, `127.88.${block}.1`);
+    const isOwn = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (isOwn) return { block, release: () => void server.close() };
+  }
+  throw new Error(`all ${BLOCKS} blocks of addresses are taken`);
 }
 
 export interface LoggedBuild {

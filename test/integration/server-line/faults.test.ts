@@ -85,6 +85,7 @@ test('a pod that vanishes from DNS while busy keeps its build, and its slot is g
   await expectServedInOrder(waiting, running === undefined ? [] : [running]);
   expect(builder === undefined ? 0 : mostAtOnce(builder)).toBe(1);
   expect(await balancer.mostOnOne('vanished')).toBe(1);
+  expect(waiting.map(({ dials }) => dials)).toEqual([1, 1]);
 });
 
 test('a pod that is dead but still has a name loses nobody', async () => {
@@ -144,4 +145,5 @@ test('builds that are cancelled in any state leave no ghost, and the count is ex
   expect(builder?.stays).toHaveLength(5);
   expect(builder === undefined ? 0 : mostAtOnce(builder)).toBe(1);
   expect(await balancer.mostOnOne('cancelled')).toBe(1);
+  expect(builds.map(({ dials }) => dials)).toEqual(builds.map(() => 1));
 });
