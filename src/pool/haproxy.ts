@@ -20,6 +20,12 @@ export const GATHERING_MS = DIAL_BACKOFF.capMs + 1_000;
 /** The name of the backend's last server line, which never serves a build. */
 export const PLACEHOLDER_SERVER = 'placeholder';
 
+/**
+ * The state, in `haproxy_backend_agg_check_status`, of builders whose gate says that a build of another load balancer is
+ * there: a status that was not asked for. A gate without a daemon says nothing, which is another state.
+ */
+export const TAKEN_ELSEWHERE = 'L7STS';
+
 /** The backend that holds the line and the builders of the pool `name`. */
 export function backendName(name: string): string {
   return `builders_${name}`;

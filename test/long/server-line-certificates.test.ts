@@ -12,7 +12,7 @@ test('certificates are rotated, leaf first, then the CA with an overlap, with bu
   await using rig = await Rig.open({ pools: [{ name: AMD64, ceiling: 4 }], tls: true });
   let balancer = await rig.startBalancer(11);
   const first = await rig.builderPair(AMD64);
-  const standIns = await rig.startStandIns(AMD64, [0, 1], first);
+  const standIns = await rig.startGatedStandIns(AMD64, [0, 1], first);
   for (const { ordinal } of standIns) rig.announce(AMD64, ordinal);
   await expect.poll(() => balancer.usable(AMD64), WAIT).toBe(2);
   const pairs = (): readonly KeyPair[] =>

@@ -1,11 +1,14 @@
 /**
  * The cluster's load balancer over waits that HAProxy alone gets wrong (its own keys turn round after 524 s): TLS on
- * both sides, eight real builders and eight stand-ins, both architectures. About 22 minutes.
+ * both sides, eight real builders and eight stand-ins, both architectures. About 22 minutes. Last, how soon new builders
+ * are used, where nothing else runs.
  */
 
+import { availableParallelism, loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { placeToken } from '../../src/queue/token.ts';
+import { describeGrowth, grow, NEGATIVE_CACHE_MS, WITHIN_MS } from '../support/growth.ts';
 import {
   AMD64,
   ARM64,
@@ -22,6 +25,8 @@ const WAIT = { timeout: MINUTE, interval: 50 };
 const JOINING_MS = 9.5 * MINUTE;
 const RELEASE_AT_MS = 10.5 * MINUTE;
 const REAL = 8;
+/** Average of the last minute. */
+const IDLE_LOAD = availableParallelism() / 2;
 
 /** Joins over `JOINING_MS`; every fourth one dials again half-way, at its own place. */
 async function joinSlowly(rig: Rig, pool: string, count: number, start: number): Promise<readonly Build[]> {
@@ -46,7 +51,7 @@ async function expectOrder(holders: readonly Build[], builds: readonly Build[], 
 }
 
 async function expectDemand(balancer: LoadBalancer, pool: string, truth: number): Promise<void> {
-  await expect.poll(() => balancer.demand(pool), { timeout: 5_000, interval: 50 }).toBe(truth);
+  await expect.poll(() => balancer.scalerDemand(pool), { timeout: 5_000, interval: 50 }).toBe(truth);
 }
 
 test('order over nine minutes: builders all busy, and no builder at all', {
@@ -87,6 +92,7 @@ test('order over nine minutes: builders all busy, and no builder at all', {
     'no builder',
   );
   expect(standIns.map((standIn) => mostAtOnce(standIn))).toEqual(standIns.map(() => 1));
+  expect([await balancer.mostOnOne(AMD64), await balancer.mostOnOne(ARM64)]).toEqual([1, 1]);
   const waited = Math.round((Date.now() - start) / 1000);
   console.log(`80 builds in the order of joining, the first after ${waited} s`);
 });
@@ -118,4 +124,25 @@ test('order over nine minutes across a load balancer that was lost', { timeout: 
   await expectOrder(again, builds, 'after a loss');
   expect(builds.map(({ dials }) => dials).every((dials) => dials >= 2)).toBe(true);
   expect(placeToken(start)).toBeGreaterThan(holders[1]?.token ?? 0);
+  expect(standIns.map((standIn) => mostAtOnce(standIn))).toEqual([1, 1]);
+  expect(await second.mostOnOne(AMD64)).toBe(1);
+});
+
+test('on a machine with nothing else to do: 1, 40 and 400 builders have their builds within 3 s of their names', {
+  timeout: 5 * MINUTE,
+}, async ({ skip }) => {
+  const [load = 0] = loadavg();
+  skip(load > IDLE_LOAD, `the machine is busy: a load of ${load}`);
+  await using rig = await Rig.open({
+    pools: [{ name: AMD64, ceiling: 400 }],
+    tls: false,
+    negativeCacheMs: NEGATIVE_CACHE_MS,
+  });
+  const growth = await grow(rig, await rig.startBalancer());
+  console.log(describeGrowth(growth));
+  for (const { building, expected, afterNamesMs, afterAnswerMs } of growth.steps) {
+    expect(building).toEqual(expected);
+    expect(afterNamesMs.at(-1)).toBeLessThan(WITHIN_MS);
+    expect(afterAnswerMs.at(-1)).toBeLessThan(WITHIN_MS);
+  }
 });

@@ -13,13 +13,15 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
 import { type PoolCounters, parseCounters } from '../../src/local/counters.ts';
+import { BALANCER_PATHS, balancerModel } from '../../src/pool/components/balancer-model.ts';
 import { EARLY_SETTINGS_LUA } from '../../src/pool/haproxy/early-settings.ts';
-import { DOORSTEP_MS, renderGate, SLOT_PATH } from '../../src/pool/haproxy/gate.ts';
+import { renderGate, SLOT_PATH } from '../../src/pool/haproxy/gate.ts';
 import {
   type BalancerModel,
   backendName,
   PLACEHOLDER_SERVER,
   renderBalancer,
+  TAKEN_ELSEWHERE,
 } from '../../src/pool/haproxy.ts';
 import { DIAL_BACKOFF, delayMs } from '../../src/queue/backoff.ts';
 import { openingBytes, readGreeting } from '../../src/queue/preface.ts';
@@ -36,6 +38,7 @@ import {
 import { type Buildkitd, startBuildkitd } from './buildkitd.ts';
 import { type Authority, issue, type KeyPair, makeAuthority, trust } from './certificates.ts';
 import { type DnsServer, startDnsServer } from './dns-server.ts';
+import { composeText, exampleNamed, pick, sizeText } from './examples.ts';
 
 const BUILDS_PORT = 1234;
 const SLOT_PORT = 1235;
@@ -43,6 +46,8 @@ const DAEMON_PORT = 1233;
 const BASE_PORT = 7000;
 const READY_TIMEOUT_MS = 15_000;
 const MAX_ORDINALS = 250;
+const BLOCK_PORT = 6999;
+const BLOCKS = 250;
 
 export const AMD64 = 'amd64';
 export const ARM64 = 'arm64';
@@ -61,9 +66,6 @@ export interface Door {
   readonly pair: KeyPair | null;
   readonly serverName: string;
 }
-
-/** How many this process has opened: each has addresses of its own. */
-let rigs = 0;
 
 export class Rig implements AsyncDisposable {
   readonly folder: string;
@@ -94,8 +96,7 @@ export class Rig implements AsyncDisposable {
 
   static async open(options: RigOptions): Promise<Rig> {
     const folder = await mkdtemp(join(tmpdir(), 'server-line-'));
-    const block = 1 + ((7 * process.pid + rigs) % 250);
-    rigs += 1;
+    const { block, release } = await takeBlock();
     const dns = await startDnsServer({
       address: `127.88.${block}.2`,
       cacheMs: options.cacheMs ?? 1_000,
@@ -113,7 +114,9 @@ export class Rig implements AsyncDisposable {
     }
     const client = options.tls ? await issue(authority, join(folder, 'client'), 'runner', []) : null;
     await writeFile(join(folder, 'early.lua'), EARLY_SETTINGS_LUA);
-    return new Rig(folder, dns, options, block, authority, client);
+    const rig = new Rig(folder, dns, options, block, authority, client);
+    rig.closeLater(release);
+    return rig;
   }
 
   /** Where clients dial: as a Service, it may lead to another load balancer with the next dial. */
@@ -145,24 +148,48 @@ export class Rig implements AsyncDisposable {
 
   /** A load balancer at the pool's addresses; `pod` is the last part of the address from which it dials builders. */
   async startBalancer(pod = 11, change: Partial<BalancerModel> = {}): Promise<LoadBalancer> {
-    const model = this.model(change);
-    const configuration = join(this.folder, `haproxy-${pod}.cfg`);
-    return await this.#launch(model, configuration, pod);
+    return await this.#launch(this.model(change), `haproxy-${pod}.cfg`, pod);
   }
 
   /** A load balancer at addresses of its own, beside the one that serves; `serve` leads clients to it. */
   async startBalancerBeside(pod: number): Promise<LoadBalancer> {
     const change = { adminSocketPath: join(this.folder, `admin-${pod}.sock`) };
     const model = this.model(change, `127.88.${this.#block}.${pod}`);
-    return await this.#launch(model, join(this.folder, `haproxy-${pod}.cfg`), pod);
+    return await this.#launch(model, `haproxy-${pod}.cfg`, pod);
   }
 
-  async #launch(model: BalancerModel, configuration: string, pod: number): Promise<LoadBalancer> {
+  /**
+   * The load balancer of a committed example, from the text of its ConfigMap: only addresses, the port of the name
+   * server and folders are other ones. The example's pool must be called `default`, in the namespace `buildkit`.
+   */
+  async startRenderedBalancer(example: string, pod: number): Promise<LoadBalancer> {
+    const { poolYaml } = exampleNamed(example);
+    const sizing = sizeText(poolYaml);
+    const [pool] = sizing.pools;
+    if (pool === undefined) throw new Error('no pool');
+    const { data } = pick(composeText(poolYaml), 'ConfigMap', pool.names.balancer);
+    const adminSocketPath = join(this.folder, 'admin.sock');
+    const text = String(data['haproxy.cfg'])
+      .replaceAll(/"\$\{NAME_SERVER\}":53/g, `${this.dns.address}:${this.dns.port}`)
+      .replaceAll(/"\$\{ANY_ADDRESS\}"/g, this.address)
+      .replaceAll('127.0.0.1', this.address)
+      .replaceAll(BALANCER_PATHS.adminSocket, adminSocketPath)
+      .replaceAll(BALANCER_PATHS.clientTls, join(this.folder, 'balancer-client'))
+      .replaceAll(BALANCER_PATHS.tls, join(this.folder, 'balancer'));
+    const rendered = balancerModel(sizing, pool);
+    const metrics = { ...rendered.metrics, address: this.address };
+    return await this.#launch({ ...rendered, adminSocketPath, metrics }, `rendered-${pod}.cfg`, pod, text);
+  }
+
+  async #launch(
+    model: BalancerModel,
+    file: string,
+    pod: number,
+    text = renderBalancer(model),
+  ): Promise<LoadBalancer> {
+    const configuration = join(this.folder, file);
     const source = `default-server source 127.88.${this.#block}.${pod} `;
-    await writeFile(
-      configuration,
-      renderBalancer(model).replaceAll('default-server maxconn', `${source}maxconn`),
-    );
+    await writeFile(configuration, text.replaceAll('default-server maxconn', `${source}maxconn`));
     const balancer = await LoadBalancer.start(configuration, model);
     this.closeLater(() => balancer.kill());
     return balancer;
@@ -195,6 +222,13 @@ export class Rig implements AsyncDisposable {
   /** Through the port that all architectures share. */
   sharedDoor(pool: string, pair = this.client): Door {
     return { ...this.door(pool, pair), port: portsOf(BASE_PORT).shared };
+  }
+
+  /** Of a load balancer that was rendered. */
+  renderedDoor(pool: string, example: string): Door {
+    const [sized] = sizeText(exampleNamed(example).poolYaml).pools;
+    const arch = sized?.architectures.find(({ name }) => name === pool);
+    return { ...this.door(pool), port: arch?.line.listenPort.value ?? 0 };
   }
 
   earlyDoor(pool: string): Door {
@@ -241,6 +275,25 @@ export class Rig implements AsyncDisposable {
     );
   }
 
+  /** Stand-ins behind real gates, for load balancers that follow each other; not announced yet. */
+  async startGatedStandIns(
+    pool: string,
+    ordinals: readonly number[],
+    pair?: KeyPair | null,
+  ): Promise<readonly StandIn[]> {
+    const shown = pair === undefined ? await this.builderPair(pool) : pair;
+    return await Promise.all(
+      ordinals.map(async (ordinal) => {
+        const address = this.builderAddress(pool, ordinal);
+        const standIn = await StandIn.start(address, ordinal, shown, true);
+        this.closeLater(() => standIn.die());
+        const gate = await startGate(this.folder, address);
+        this.closeLater(() => void gate.kill('SIGKILL'));
+        return standIn;
+      }),
+    );
+  }
+
   /** A real buildkitd behind a real gate, not announced yet. */
   async startBuilder(pool: string, ordinal: number, pair: KeyPair | null): Promise<RealBuilder> {
     const builder = await startRealBuilder(this.folder, this.builderAddress(pool, ordinal), ordinal, pair);
@@ -264,6 +317,20 @@ export class Rig implements AsyncDisposable {
     this.dns.close();
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+/** Loopback addresses that no other rig has, of whatever process: whoever listens at BLOCK_PORT has them. */
+async function takeBlock(): Promise<{ readonly block: number; readonly release: () => void }> {
+  for (let tries = 0; tries < BLOCKS; tries += 1) {
+    const block = 1 + ((process.pid + tries) % BLOCKS);
+    const server = net.createServer().listen(BLOCK_PORT, `127.88.${block}.1`);
+    const isOwn = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (isOwn) return { block, release: () => void server.close() };
+  }
+  throw new Error(`all ${BLOCKS} blocks of addresses are taken`);
 }
 
 export interface LoggedBuild {
@@ -333,7 +400,7 @@ export class LoadBalancer {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** As an autoscaler reads it: `haproxy_frontend_current_sessions` of the pool. */
+  /** Its own builds: `haproxy_frontend_current_sessions` of the pool. */
   async demand(pool: string): Promise<number> {
     return await this.metric('haproxy_frontend_current_sessions', `proxy="${pool}"`);
   }
@@ -351,6 +418,31 @@ export class LoadBalancer {
     const found = parseCounters(await this.ask('show stat'), pool, backendName(pool));
     if (found === null) throw new Error(`HAProxy knows no pool ${pool}`);
     return found;
+  }
+
+  /** The most connections that it has had to one builder at the same time since its start. */
+  async mostOnOne(pool: string): Promise<number> {
+    const [head = '', ...rows] = (await this.ask('show stat')).trim().split('\n');
+    const columns = head.replace(/^# /, '').split(',');
+    const most = rows
+      .map((row) => row.split(','))
+      .filter((cells) => cells[columns.indexOf('pxname')] === backendName(pool))
+      .filter((cells) => !['BACKEND', PLACEHOLDER_SERVER].includes(cells[columns.indexOf('svname')] ?? ''))
+      .map((cells) => Number(cells[columns.indexOf('smax')]));
+    return Math.max(...most);
+  }
+
+  /** What the autoscaler adds up: builds here, and builders that builds of another load balancer take. */
+  async scalerDemand(pool: string): Promise<number> {
+    const elsewhere = await this.takenElsewhere(pool);
+    return (await this.demand(pool)) + elsewhere;
+  }
+
+  async takenElsewhere(pool: string): Promise<number> {
+    return await this.metric(
+      'haproxy_backend_agg_check_status',
+      `proxy="${backendName(pool)}",state="${TAKEN_ELSEWHERE}"`,
+    );
   }
 
   /** Builders of a pool that it would use. */
@@ -395,76 +487,63 @@ export interface Stay {
   to: number | null;
 }
 
-/** Speaks as a builder and its gate do, as far as a load balancer can tell; serves until its client leaves. */
+/**
+ * Speaks as a builder does, as far as a load balancer can tell. It lets in everybody who comes, and writes down who was
+ * there when: that no two are is the doing of the load balancer, or of a real gate where it stands behind one.
+ */
 export class StandIn {
   readonly ordinal: number;
   readonly address: string;
   readonly stays: Stay[] = [];
-  #taken: net.Socket | null = null;
-  readonly #waiting: Array<{ readonly socket: net.Socket; readonly enter: () => void }> = [];
+  readonly #gated: boolean;
+  readonly #present = new Set<net.Socket>();
   readonly #sockets = new Set<net.Socket>();
   readonly #servers: net.Server[] = [];
   #pair: ReturnType<typeof readPair> | null;
 
-  private constructor(address: string, ordinal: number, pair: KeyPair | null) {
+  private constructor(address: string, ordinal: number, pair: KeyPair | null, gated: boolean) {
     this.address = address;
     this.ordinal = ordinal;
     this.#pair = pair === null ? null : readPair(pair);
+    this.#gated = gated;
   }
 
-  static async start(address: string, ordinal: number, pair: KeyPair | null): Promise<StandIn> {
-    const standIn = new StandIn(address, ordinal, pair);
+  /** `gated`: somebody else runs a gate at this address. */
+  static async start(
+    address: string,
+    ordinal: number,
+    pair: KeyPair | null,
+    gated = false,
+  ): Promise<StandIn> {
+    const standIn = new StandIn(address, ordinal, pair, gated);
     await standIn.#open();
     return standIn;
   }
 
   async #open(): Promise<void> {
-    const builds = net.createServer((socket) => this.#arrive(socket));
-    const slot = http.createServer((request, response) => {
-      const own = this.#taken === null || this.#taken.remoteAddress === request.socket.remoteAddress;
-      response.writeHead(request.url === SLOT_PATH && own ? 200 : 503).end();
+    const builds = net.createServer((socket) => {
+      this.#keep(socket);
+      this.#present.add(socket);
+      socket.on('close', () => this.#present.delete(socket));
+      this.#serve(socket);
     });
-    slot.on('connection', (socket) => this.#keep(socket));
-    this.#servers.push(builds, slot);
-    builds.listen(BUILDS_PORT, this.address);
-    slot.listen(SLOT_PORT, this.address);
-    await Promise.all([once(builds, 'listening'), once(slot, 'listening')]);
+    this.#servers.push(builds.listen(this.#gated ? DAEMON_PORT : BUILDS_PORT, this.address));
+    if (!this.#gated) {
+      const slot = http.createServer(({ url, socket }, response) => {
+        const present = [...this.#present].map(({ remoteAddress }) => remoteAddress);
+        const isOwn = present.length === 0 || present.includes(socket.remoteAddress);
+        response.writeHead(url === SLOT_PATH && isOwn ? 200 : 503).end();
+      });
+      slot.on('connection', (socket) => this.#keep(socket));
+      this.#servers.push(slot.listen(SLOT_PORT, this.address));
+    }
+    await Promise.all(this.#servers.map((server) => once(server, 'listening')));
   }
 
   #keep(socket: net.Socket): void {
     this.#sockets.add(socket);
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.#sockets.delete(socket));
-  }
-
-  #arrive(socket: net.Socket): void {
-    this.#keep(socket);
-    const enter = (): void => {
-      this.#taken = socket;
-      socket.on('close', () => {
-        this.#taken = null;
-        this.#waiting.shift()?.enter();
-      });
-      this.#serve(socket);
-    };
-    if (this.#taken === null) {
-      enter();
-      return;
-    }
-    const timer = setTimeout(() => socket.destroy(), DOORSTEP_MS);
-    const visitor = {
-      socket,
-      enter: () => {
-        clearTimeout(timer);
-        enter();
-      },
-    };
-    this.#waiting.push(visitor);
-    socket.on('close', () => {
-      clearTimeout(timer);
-      const at = this.#waiting.indexOf(visitor);
-      if (at >= 0) this.#waiting.splice(at, 1);
-    });
   }
 
   #serve(raw: net.Socket): void {
@@ -494,10 +573,16 @@ export class StandIn {
       this.stays.push(stay);
       socket.write(Buffer.concat([settingsFrame([]), Buffer.from([0, 0, 0, 4, 1, 0, 0, 0, 0])]));
     });
-    raw.on('close', () => {
-      if (stay !== undefined) stay.to = performance.now();
+    // The load balancer has let go of this one before it sends the next, whatever else is still to be closed.
+    const leave = (): void => {
+      this.#present.delete(raw);
+      if (stay !== undefined) stay.to ??= performance.now();
+    };
+    raw.on('close', leave);
+    socket.on('end', () => {
+      leave();
+      socket.end();
     });
-    socket.on('end', () => socket.end());
   }
 
   get busy(): boolean {
@@ -534,12 +619,8 @@ export interface RealBuilder {
   stop(): Promise<void>;
 }
 
-async function startRealBuilder(
-  folder: string,
-  address: string,
-  ordinal: number,
-  pair: KeyPair | null,
-): Promise<RealBuilder> {
+/** A real gate in front of what listens at DAEMON_PORT. */
+async function startGate(folder: string, address: string): Promise<ChildProcess> {
   const configuration = join(folder, `gate-${address}.cfg`);
   const hour = 3_600_000;
   await writeFile(
@@ -553,14 +634,24 @@ async function startRealBuilder(
       serverMs: 48 * hour,
     }),
   );
+  const { HAPROXY: program = 'haproxy' } = process.env;
+  const gate = spawn(program, ['-db', '-f', configuration], { stdio: 'ignore' });
+  await untilListening(address, SLOT_PORT);
+  return gate;
+}
+
+async function startRealBuilder(
+  folder: string,
+  address: string,
+  ordinal: number,
+  pair: KeyPair | null,
+): Promise<RealBuilder> {
   const daemon = await startBuildkitd({
     root: join(folder, `buildkitd-${address}`),
     address: `tcp://${address}:${DAEMON_PORT}`,
     ...(pair === null ? {} : { tls: pair }),
   });
-  const { HAPROXY: program = 'haproxy' } = process.env;
-  const gate = spawn(program, ['-db', '-f', configuration], { stdio: 'ignore' });
-  await untilListening(address, SLOT_PORT);
+  const gate = await startGate(folder, address);
   return {
     ordinal,
     address,

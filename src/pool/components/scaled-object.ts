@@ -1,6 +1,7 @@
 /** The autoscaler: KEDA reads the length of the line from the load balancer itself. */
 import type { IScaledObject } from '@kubernetes-models/keda/keda.sh/v1alpha1/ScaledObject';
-import { DEMAND } from '../sizing/autoscaler.ts';
+import { backendName, TAKEN_ELSEWHERE } from '../haproxy.ts';
+import { DEMAND, ELSEWHERE } from '../sizing/autoscaler.ts';
 import type {
   ArchitectureSizing,
   AutoscalerSizing,
@@ -41,16 +42,12 @@ function scaledObject(pool: PoolSizing, arch: ArchitectureSizing, sizing: Autosc
       },
       advanced: {
         restoreToOriginalReplicaCount: false,
-        ...(sizing.formula === null
-          ? {}
-          : {
-              scalingModifiers: {
-                formula: sizing.formula.value,
-                target,
-                activationTarget: '0',
-                metricType: 'AverageValue',
-              },
-            }),
+        scalingModifiers: {
+          formula: sizing.formula.value,
+          target,
+          activationTarget: '0',
+          metricType: 'AverageValue',
+        },
         horizontalPodAutoscalerConfig: {
           behavior: {
             scaleUp: renderRules(sizing.scaleUp, sizing.tolerance?.value ?? null),
@@ -59,22 +56,33 @@ function scaledObject(pool: PoolSizing, arch: ArchitectureSizing, sizing: Autosc
         },
       },
       triggers: [
-        {
-          type: 'metrics-api',
-          name: DEMAND,
-          metricType: 'AverageValue',
-          metadata: {
-            // What the frontend holds is what waits and what builds: the demand. The whole page would be fifty times as long.
-            url: `${pool.names.balancerUrl}/metrics?scope=frontend`,
-            format: 'prometheus',
-            valueLocation: `haproxy_frontend_current_sessions{proxy="${names.frontend}"}`,
-            targetValue: target,
-            activationTargetValue: '0',
-          },
-        },
+        // What the frontend holds is what waits and what builds.
+        trigger(DEMAND, 'frontend', `haproxy_frontend_current_sessions{proxy="${names.frontend}"}`),
+        // Builders that another load balancer, one that is being replaced, has builds on.
+        trigger(
+          ELSEWHERE,
+          'backend',
+          `haproxy_backend_agg_check_status{proxy="${backendName(names.frontend)}",state="${TAKEN_ELSEWHERE}"}`,
+        ),
       ],
     },
   };
+
+  /** The whole page would be fifty times as long. */
+  function trigger(name: string, scope: 'frontend' | 'backend', valueLocation: string) {
+    return {
+      type: 'metrics-api',
+      name,
+      metricType: 'AverageValue' as const,
+      metadata: {
+        url: `${pool.names.balancerUrl}/metrics?scope=${scope}`,
+        format: 'prometheus',
+        valueLocation,
+        targetValue: target,
+        activationTargetValue: '0',
+      },
+    };
+  }
 }
 
 type Behavior = NonNullable<

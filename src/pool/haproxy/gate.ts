@@ -12,7 +12,7 @@ import { at, section } from './section.ts';
 export interface GateModel {
   /** What the load balancer dials with a build, TLS or not: the bytes go through as they are. */
   readonly builds: SocketAddress;
-  /** HTTP: whether the builder is free for the load balancer that asks. Status 200, or 503. Paths: SLOT_PATH. */
+  /** HTTP: whether the builder is free for the load balancer that asks. Status 200, or 503; no answer without a daemon. Path: SLOT_PATH. */
   readonly slot: SocketAddress;
   /** Where buildkitd listens; only the gate can reach it. */
   readonly daemon: SocketAddress;
@@ -98,7 +98,8 @@ export function renderGate(model: GateModel): string {
       'acl taken_by_who_asks src,table_conn_cur(seats) gt 0',
       'acl dead nbsrv(health) eq 0',
       'http-request return status 404 if !asked_for_slot',
-      'http-request return status 503 content-type text/plain string "no daemon" if dead',
+      '# No answer is no build of anybody: load balancers count those who say that they are taken.',
+      'http-request reject if dead',
       'http-request return status 503 content-type text/plain string taken if taken !taken_by_who_asks',
       'http-request return status 200 content-type text/plain string free',
     ]),

@@ -181,7 +181,7 @@ const PANELS: readonly Panel[] = [
       "KEDA's own value of the demand, and its errors a minute. Needs KEDA's metrics in this Prometheus.",
     unit: 'short',
     queries: [
-      { expr: `keda_scaler_metrics_value${SCALER}`, legend: '{{scaledObject}} read' },
+      { expr: `keda_scaler_metrics_value${SCALER}`, legend: '{{scaledObject}} {{scaler}}' },
       { expr: `60 * rate(keda_scaler_detail_errors_total${SCALER}[5m])`, legend: '{{scaledObject}} errors' },
     ],
   },

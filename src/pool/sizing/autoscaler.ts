@@ -20,8 +20,9 @@ export const TARGET_WITHIN_TOLERANCE = 0.9;
 /** The HPA asks every 15 s (`--horizontal-pod-autoscaler-sync-period`). */
 const SYNC_SECONDS = 15;
 const FALLBACK_FAILURES = 3;
-/** The trigger's name in a formula. */
+/** The triggers' names in the formula: builds of the load balancer that is read, and builders that builds of another take. */
 export const DEMAND = 'demand';
+export const ELSEWHERE = 'elsewhere';
 
 export function sizeAutoscaler(
   scaleDown: ScaleDown,
@@ -36,7 +37,10 @@ export function sizeAutoscaler(
     minReplicas: derived(min, '`min`'),
     maxReplicas: derived(max, '`max`'),
     formula: formula(spare, tolerates),
-    target: target(spare, tolerates),
+    target: derived(
+      1,
+      'one build a builder; whole, because KEDA has no fallback for a formula with any other',
+    ),
     tolerance: tolerates
       ? derived(
           0,
@@ -80,24 +84,20 @@ export function sizeAutoscaler(
   };
 }
 
-function formula(spare: number, tolerates: boolean): Derived<string> | null {
-  if (spare === 0) return null;
-  const wanted = `${DEMAND} + ${spare}`;
+function formula(spare: number, tolerates: boolean): Derived<string> {
+  const builds = `${DEMAND} + ${ELSEWHERE}`;
+  const [wanted, what] =
+    spare === 0
+      ? [builds, 'builds here, and at a load balancer that is being replaced']
+      : [
+          `${builds} + ${spare}`,
+          `builds here, and at a load balancer that is being replaced, and \`spare\` builders more`,
+        ];
   return tolerates
-    ? derived(wanted, '`spare` builders beyond the demand')
+    ? derived(wanted, what)
     : derived(
         `(${wanted}) / ${TARGET_WITHIN_TOLERANCE}`,
-        `\`spare\` builders beyond the demand; divided by ${TARGET_WITHIN_TOLERANCE} because the HPA ignores differences of 10 %`,
-      );
-}
-
-function target(spare: number, tolerates: boolean): Derived {
-  if (spare > 0) return derived(1, 'whole, because KEDA has no fallback for a formula with any other target');
-  return tolerates
-    ? derived(1, 'one build a builder')
-    : derived(
-        TARGET_WITHIN_TOLERANCE,
-        'one build a builder, less the 10 % that the HPA ignores: at target 1, 36 builds would wait for ever beside 360 builders',
+        `${what}; divided by ${TARGET_WITHIN_TOLERANCE} because the HPA ignores differences of 10 %: 36 builds would wait for ever beside 360 builders`,
       );
 }
 

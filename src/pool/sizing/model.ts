@@ -250,12 +250,9 @@ export interface DrainSizing {
 export interface AutoscalerSizing {
   readonly minReplicas: Derived;
   readonly maxReplicas: Derived;
-  /**
-   * What the HPA divides by the number of builders. `demand` is the name of the trigger. null: the metric as it is,
-   * no scalingModifiers.
-   */
-  readonly formula: Derived<string> | null;
-  /** The trigger's targetValue without a formula; with one, the scalingModifiers' target (then a whole number). */
+  /** What the HPA divides by the number of builders, of the triggers `demand` and `elsewhere`. */
+  readonly formula: Derived<string>;
+  /** The scalingModifiers' target, a whole number. */
   readonly target: Derived;
   /** `behavior.scaleUp.tolerance` and scaleDown's; null where the cluster's API does not offer it. */
   readonly tolerance: Derived | null;

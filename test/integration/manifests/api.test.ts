@@ -34,7 +34,6 @@ function judge(objects: readonly unknown[]): Promise<string> {
 
 /** As KEDA makes it: pkg/scaling/resolver and controllers/keda/hpa.go of KEDA 2.20. */
 function horizontalPodAutoscaler({ metadata, spec }: Tree): Tree {
-  const [trigger] = spec.triggers;
   return {
     apiVersion: 'autoscaling/v2',
     kind: 'HorizontalPodAutoscaler',
@@ -48,8 +47,8 @@ function horizontalPodAutoscaler({ metadata, spec }: Tree): Tree {
         {
           type: 'External',
           external: {
-            metric: { name: 's0-metric-api' },
-            target: { type: 'AverageValue', averageValue: trigger.metadata.targetValue },
+            metric: { name: 'composite-metric' },
+            target: { type: 'AverageValue', averageValue: spec.advanced.scalingModifiers.target },
           },
         },
       ],

@@ -96,14 +96,17 @@ describe.skipIf(!fit)('two-trust-levels, trusted', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  /** The number that the rendered ScaledObject makes KEDA read, from the path that it reads. */
+  /** The sum of what the rendered ScaledObject makes KEDA read, from the paths that it reads. */
   async function demandOf(arch: string): Promise<number> {
-    const { url, valueLocation } = pick(objects, 'ScaledObject', `trusted-${arch}`).spec.triggers[0].metadata;
-    const { port, pathname, search } = new URL(url);
-    const page = await (await fetch(`http://${BALANCER}:${port}${pathname}${search}`)).text();
-    const row = page.split('\n').find((line) => line.startsWith(`${valueLocation} `));
-    if (row === undefined) throw new Error(`the page has no ${valueLocation}`);
-    return Number(row.slice(row.lastIndexOf(' ')));
+    const { triggers } = pick(objects, 'ScaledObject', `trusted-${arch}`).spec;
+    const values = triggers.map(async ({ metadata: { url, valueLocation } }: Tree) => {
+      const { port, pathname, search } = new URL(url);
+      const page = await (await fetch(`http://${BALANCER}:${port}${pathname}${search}`)).text();
+      const row = page.split('\n').find((line) => line.startsWith(`${valueLocation} `));
+      if (row === undefined) throw new Error(`the page has no ${valueLocation}`);
+      return Number(row.slice(row.lastIndexOf(' ')));
+    });
+    return (await Promise.all<number>(values)).reduce((sum, value) => sum + value, 0);
   }
 
   function joinLine(arch: 'amd64' | 'arm64', joinedAtMs: number): Build {

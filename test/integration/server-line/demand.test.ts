@@ -1,8 +1,7 @@
 /** The server side's load balancer as generated: what it holds, what it counts, and how fast a new builder is used. */
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { hostOf } from '../../support/balancer-model.ts';
+import { describeGrowth, grow, NEGATIVE_CACHE_MS, WITHIN_MS } from '../../support/growth.ts';
 import {
   AMD64,
   ARM64,
@@ -11,7 +10,6 @@ import {
   type LoadBalancer,
   mostAtOnce,
   Rig,
-  type StandIn,
   servedOrder,
 } from '../../support/server-line.ts';
 
@@ -24,7 +22,7 @@ async function expectExactDemand(
   builds: readonly Build[],
 ): Promise<void> {
   const truth = builds.filter(({ state }) => state === 'waiting' || state === 'building').length;
-  await expect.poll(() => balancer.demand(pool), { timeout: 3_000, interval: 20 }).toBe(truth);
+  await expect.poll(() => balancer.scalerDemand(pool), { timeout: 3_000, interval: 20 }).toBe(truth);
 }
 
 function shuffled<Item>(items: readonly Item[]): Item[] {
@@ -73,53 +71,30 @@ test('incident 2: both architectures held at zero builders, every client counted
   }
   expect(servedOrder(amd64)).toEqual([...times.keys()].map(String));
   expect(builder === undefined ? 0 : mostAtOnce(builder)).toBe(1);
+  expect(await balancer.mostOnOne(AMD64)).toBe(1);
   expect(amd64.map(({ dials }) => dials)).toEqual(amd64.map(() => 1));
   await expectExactDemand(balancer, AMD64, amd64);
   await expectExactDemand(balancer, ARM64, arm64);
   expect(balancer.log.filter(({ frontend }) => frontend === AMD64)).toHaveLength(40);
 });
 
-test('from no builder to 1, 40 and 400: each is given its build within 3 s of its name', async () => {
+test('from no builder to 1, 40 and 400: those who joined first build, the scaler counts everybody, within seconds of the names', async () => {
   await using rig = await Rig.open({
     pools: [{ name: AMD64, ceiling: 400 }],
     tls: false,
-    // Names are asked for in vain all the time; their absence is remembered.
-    negativeCacheMs: 2_000,
+    negativeCacheMs: NEGATIVE_CACHE_MS,
   });
   const balancer = await rig.startBalancer();
-  const standIns: StandIn[] = [
-    ...(await rig.startStandIns(
-      AMD64,
-      Array.from({ length: 400 }, (_, n) => n),
-    )),
-  ];
-  const builds: Build[] = [];
-  const delays: number[] = [];
-  for (const [from, to] of [
-    [0, 1],
-    [1, 40],
-    [40, 400],
-  ] as const) {
-    for (const joined of joinTimes(to - from))
-      builds.push(rig.join(`${builds.length}`, rig.door(AMD64), joined));
-    await expect.poll(() => balancer.demand(AMD64), WAIT).toBe(to);
-    expect((await balancer.counters(AMD64)).queued).toBe(to - from);
-    // Longer than the load balancer holds its builders back after a start.
-    if (from === 0) await sleep(5_000);
-    for (let ordinal = from; ordinal < to; ordinal += 1) rig.announce(AMD64, ordinal);
-    await expect.poll(() => servedOrder(builds).length, WAIT).toBe(to);
-    for (const { ordinal, stays } of standIns.slice(from, to)) {
-      const answeredAt = rig.dns.firstAnswerAt(hostOf(AMD64, ordinal)) ?? Number.NaN;
-      delays.push((stays[0]?.from ?? Number.NaN) - answeredAt);
-    }
-    await expectExactDemand(balancer, AMD64, builds);
+  const growth = await grow(rig, balancer);
+  console.log(describeGrowth(growth));
+  for (const { building, expected, demandErrors, afterNamesMs, afterAnswerMs } of growth.steps) {
+    expect(building).toEqual(expected);
+    expect(demandErrors).toEqual([0, 0]);
+    // Three times what a machine with nothing else to do must keep to: test/long/server-line.test.ts.
+    expect(afterNamesMs.at(-1)).toBeLessThan(3 * WITHIN_MS);
+    expect(afterAnswerMs.at(-1)).toBeLessThan(3 * WITHIN_MS);
   }
-  expect(standIns.map((standIn) => mostAtOnce(standIn))).toEqual(standIns.map(() => 1));
-  delays.sort((one, other) => one - other);
-  console.log(
-    `name to build: median ${Math.round(delays[200] ?? 0)} ms, longest ${Math.round(delays.at(-1) ?? 0)} ms of ${delays.length}`,
-  );
-  // Clients, builders and names of this test are one process; the rest of the machine has its share in the longest.
-  expect(delays[200]).toBeLessThan(3_000);
-  expect(delays.at(-1)).toBeLessThan(9_000);
+  expect(growth.builds.map(({ dials }) => dials)).toEqual(growth.builds.map(() => 1));
+  expect(growth.standIns.map((standIn) => mostAtOnce(standIn))).toEqual(growth.standIns.map(() => 1));
+  expect(await balancer.mostOnOne(AMD64)).toBe(1);
 });

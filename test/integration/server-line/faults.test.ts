@@ -1,4 +1,7 @@
-/** Names and builders that come, go and die under the cluster's load balancer: nobody is lost, nobody is doubled. */
+/**
+ * Names and builders that come, go and die under the cluster's load balancer: nobody is lost, nobody is doubled. A name
+ * server that dies is in rendered.test.ts.
+ */
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -14,7 +17,7 @@ import {
 
 const WAIT = { timeout: 20_000, interval: 50 };
 /** Builders of one test each, all of one load balancer: a start costs five seconds. */
-const POOLS = ['vanished', 'dead', 'dying', 'nameless', 'foreign', 'cancelled'] as const;
+const POOLS = ['vanished', 'dead', 'dying', 'foreign', 'cancelled'] as const;
 
 let rig: Rig;
 let balancer: LoadBalancer;
@@ -81,6 +84,8 @@ test('a pod that vanishes from DNS while busy keeps its build, and its slot is g
   expect(waiting.map(({ state }) => state)).toEqual(['waiting', 'waiting']);
   await expectServedInOrder(waiting, running === undefined ? [] : [running]);
   expect(builder === undefined ? 0 : mostAtOnce(builder)).toBe(1);
+  expect(await balancer.mostOnOne('vanished')).toBe(1);
+  expect(waiting.map(({ dials }) => dials)).toEqual([1, 1]);
 });
 
 test('a pod that is dead but still has a name loses nobody', async () => {
@@ -105,36 +110,6 @@ test('a builder that dies with its build takes that one only, and is used again 
   await builder?.revive();
   await expect.poll(() => servedOrder(rest).length, WAIT).toBe(1);
 });
-
-test.each(['silent', 'refuse'] as const)(
-  'a name server that dies (%s) takes nobody and no builder away',
-  async (how) => {
-    const ordinals = how === 'silent' ? [0, 1] : [2, 3];
-    const builders = await addBuilders('nameless', ordinals);
-    const blockers = await block('nameless', builders);
-    const builds = await joinAll('nameless', 8);
-    await rig.dns.die(how);
-    try {
-      // Twice the hold of a name that is gone.
-      await sleep(4_000);
-      expect(await balancer.usable('nameless')).toBe(builders);
-      await expectServedInOrder(builds, blockers);
-    } finally {
-      await rig.dns.revive();
-    }
-    expect(builds.map(({ dials }) => dials)).toEqual(builds.map(() => 1));
-    await expect.poll(() => balancer.demand('nameless'), WAIT).toBe(0);
-  },
-);
-
-/** Adds builders to a pool that may have some. Returns how many it has. */
-async function addBuilders(pool: string, ordinals: readonly number[]): Promise<number> {
-  const before = await balancer.usable(pool);
-  await rig.startStandIns(pool, ordinals);
-  for (const ordinal of ordinals) rig.announce(pool, ordinal);
-  await expect.poll(() => balancer.usable(pool), WAIT).toBe(before + ordinals.length);
-  return before + ordinals.length;
-}
 
 test('a pod with the certificate of another ordinal is given no build', async () => {
   const own = await rig.builderPair('foreign');
@@ -169,4 +144,6 @@ test('builds that are cancelled in any state leave no ghost, and the count is ex
   await expect.poll(() => balancer.demand('cancelled'), WAIT).toBe(0);
   expect(builder?.stays).toHaveLength(5);
   expect(builder === undefined ? 0 : mostAtOnce(builder)).toBe(1);
+  expect(await balancer.mostOnOne('cancelled')).toBe(1);
+  expect(builds.map(({ dials }) => dials)).toEqual(builds.map(() => 1));
 });

@@ -118,6 +118,18 @@ test('the queue timeout is the one of the model', () => {
   expect(sectionOf('defaults')).toContain(`timeout queue ${6 * HOUR_MS}ms`);
 });
 
+test('a name that is gone is forgotten in seconds, one that cannot be asked for is kept for hours', () => {
+  const holds = sectionOf('resolvers names').filter((line) => line.startsWith('hold '));
+  expect(holds).toEqual([
+    'hold valid 1000ms',
+    'hold nx 2000ms',
+    'hold obsolete 0s',
+    `hold timeout ${12 * HOUR_MS}ms`,
+    `hold refused ${12 * HOUR_MS}ms`,
+    `hold other ${12 * HOUR_MS}ms`,
+  ]);
+});
+
 test('an administration socket is opened only when the model has one', () => {
   expect(sectionOf('global').some((line) => line.startsWith('stats socket'))).toBe(false);
   expect(renderBalancer({ ...MODEL, adminSocketPath: '/run/haproxy.sock' })).toContain(

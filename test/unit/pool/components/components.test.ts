@@ -102,7 +102,7 @@ describe.each(all)('$name', ({ sizing, objects }) => {
     }
   });
 
-  test('the scaler reads the session count of the line\u2019s own frontend', () => {
+  test('the scaler reads the session count of the line\u2019s own frontend, and builders that are taken by another load balancer', () => {
     const scaled = sizing.pools.flatMap((pool) => pool.architectures.map((arch) => ({ pool, arch })));
     for (const { pool, arch } of scaled) {
       if (arch.autoscaler === null) {
@@ -110,15 +110,33 @@ describe.each(all)('$name', ({ sizing, objects }) => {
         continue;
       }
       const { spec } = pick(objects, 'ScaledObject', arch.names.scaledObject);
-      const [trigger] = spec.triggers;
-      expect(trigger.metadata).toMatchObject({
-        url: `http://${pool.names.balancer}.${pool.names.namespace}.svc.cluster.local:8405/metrics?scope=frontend`,
-        format: 'prometheus',
-        valueLocation: `haproxy_frontend_current_sessions{proxy="${arch.name}"}`,
-        activationTargetValue: '0',
+      const metrics = `http://${pool.names.balancer}.${pool.names.namespace}.svc.cluster.local:8405/metrics`;
+      expect(spec.triggers.map(({ name, metadata }: Tree) => [name, metadata])).toEqual([
+        [
+          'demand',
+          expect.objectContaining({
+            url: `${metrics}?scope=frontend`,
+            format: 'prometheus',
+            valueLocation: `haproxy_frontend_current_sessions{proxy="${arch.name}"}`,
+          }),
+        ],
+        [
+          'elsewhere',
+          expect.objectContaining({
+            url: `${metrics}?scope=backend`,
+            format: 'prometheus',
+            valueLocation: `haproxy_backend_agg_check_status{proxy="builders_${arch.name}",state="L7STS"}`,
+          }),
+        ],
+      ]);
+      expect(spec.advanced.scalingModifiers).toMatchObject({
+        formula: expect.stringContaining('demand + elsewhere'),
+        target: '1',
+        activationTarget: '0',
       });
       const configuration: string = pick(objects, 'ConfigMap', pool.names.balancer).data['haproxy.cfg'];
       expect(configuration).toContain(`\nfrontend ${arch.name}\n`);
+      expect(configuration).toContain(`\nbackend builders_${arch.name}\n`);
       expect(spec.fallback.behavior).toBe('currentReplicasIfHigher');
       expect([spec.minReplicaCount, spec.maxReplicaCount]).toEqual([
         arch.autoscaler.minReplicas.value,

@@ -104,7 +104,8 @@ test('the autoscaler keeps within what Kubernetes allows', () => {
     expect(scaleDown.periodSeconds.value).toBeLessThanOrEqual(1800);
     expect(scaleDown.periodSeconds.value).toBeGreaterThan(0);
     expect(scaleDown.stabilizationWindowSeconds.value).toBeGreaterThanOrEqual(scaleDown.periodSeconds.value);
-    if (autoscaler.formula !== null) expect(Number.isInteger(autoscaler.target.value)).toBe(true);
+    // KEDA has no fallback for a formula with any other.
+    expect(Number.isInteger(autoscaler.target.value)).toBe(true);
   });
 });
 
@@ -324,10 +325,11 @@ function countReasons(value: unknown): number {
 
 /** What the HPA would see, as KEDA hands it on. */
 function usage({ formula, target }: AutoscalerSizing, demand: number): number {
-  if (formula === null) return demand;
   expect(target.value).toBe(1);
-  const [, spare, divisor] = /^\(?demand \+ (\d+)\)?(?: \/ ([\d.]+))?$/.exec(formula.value) ?? [];
-  return (demand + Number(spare)) / Number(divisor ?? 1);
+  const [whole, spare, divisor] =
+    /^\(?demand \+ elsewhere(?: \+ (\d+))?\)?(?: \/ ([\d.]+))?$/.exec(formula.value) ?? [];
+  expect(whole).toBe(formula.value);
+  return (demand + Number(spare ?? 0)) / Number(divisor ?? 1);
 }
 
 function hpaSpec(autoscaler: AutoscalerSizing): HpaSpec {
