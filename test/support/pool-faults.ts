@@ -148,13 +148,13 @@ export const CASES: readonly Case[] = [
   ],
   [
     'a mirror as an address of the web',
-    parts('mirrors: {docker.io: ["https://registry.example.com"]}'),
-    /error: .*mirrors\.docker\.io\[0\]: .* does not fit: write a mirror as host, port and path without https:\/\//,
+    parts('mirrors: {localhost: ["https://registry.example.com"]}'),
+    /error: .*mirrors\.localhost\[0\]: .* does not fit: write a mirror as host, port and path without https:\/\//,
   ],
   [
     'mirrors without a list',
-    parts('mirrors: {docker.io: registry.example.com}'),
-    /error: .*mirrors\.docker\.io: .* does not fit: write a list of mirrors/,
+    parts('mirrors: {localhost: registry.example.com}'),
+    /error: .*mirrors\.localhost: .* does not fit: write a list of mirrors/,
   ],
   [
     'a port of two owners',

@@ -60,6 +60,7 @@ test('every problem is told at once, with its line, its key, its value and the r
     'pool.yaml:10:7: error: pools.forks.builds.typcal: `"typcal"` is no key here: did you mean `typical`?',
     'pool.yaml:11:18: error: pools.forks.scale-down.idle: `"2h"` does not fit: write a duration from 1m to 1h (Kubernetes allows a stabilizationWindowSeconds of at most 3600), such as 20m',
     'pool.yaml:12:5: error: pools.forks.exposure.host: `host` is missing: clients outside the cluster need a name for the load balancer; write it, such as {arch}.builders.example.com',
+    expect.stringMatching(/:12:5: warning: pools\.forks\.exposure\.annotations: there are none, /),
     'pool.yaml:14:5: error: pools.forks.tls.secrets.builders: the Secret `builders` is needed with certificates: secrets; write its name',
     expect.stringMatching(/:14:34: warning: pools\.forks\.tls\.mode: passthrough: /),
     'pool.yaml:18:9: error: pools.forks.architectures.amd64.max: `"eight"` does not fit: write a whole number from 1 to 1000',
@@ -90,7 +91,10 @@ test('with what is told repaired, nothing is left to tell', () => {
         return text.replace(from, to);
       }, FAULTY),
     ),
-  ).toEqual([expect.stringMatching(/warning: pools\.forks\.tls\.mode: passthrough: /)]);
+  ).toEqual([
+    expect.stringMatching(/warning: pools\.forks\.exposure\.annotations: there are none, /),
+    expect.stringMatching(/warning: pools\.forks\.tls\.mode: passthrough: /),
+  ]);
 });
 
 test('what the schema wants is no reason to be silent about the rest', () => {
@@ -130,6 +134,7 @@ pools:
       /:5:16: error: defaults\.scale-down\.grace: 1h00m is too short for amd64: its longest build of 2h/,
     ),
     expect.stringMatching(/:9:5: error: pools\.own\.exposure\.host: `host` is missing/),
+    expect.stringMatching(/:9:5: warning: pools\.own\.exposure\.annotations: there are none, /),
   ]);
 });
 
