@@ -176,6 +176,15 @@ function checkTls({ pool, certificates, architectures }: PoolSizing, at: Path): 
       ),
     );
   }
+  if (pool.monitoring === 'none' && certificates !== null) {
+    const days = Math.floor(certificates.buildersRenewBeforeMs.value / (24 * HOUR_MS));
+    findings.push(
+      warning(
+        [...at, 'monitoring'],
+        `none, with TLS: nobody is told when a certificate is not renewed, or when a builder has run for so long (${days} days) that its own ends, and then no build starts; write prometheus-operator, or look for both yourself (docs/operations.md, "Rotate certificates")`,
+      ),
+    );
+  }
   return findings;
 }
 

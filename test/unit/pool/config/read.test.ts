@@ -7,7 +7,8 @@ const MINIMAL = 'version: 1\npools:\n  buildkitd:\n    architectures:\n      amd
 
 test('three decisions suffice: a version, a name, an architecture', () => {
   const { file, warnings } = accept(MINIMAL);
-  expect(warnings).toEqual([]);
+  // The one decision that it lets pass: nobody is told.
+  expect(warnings.map(({ key }) => key)).toEqual(['pools.buildkitd.monitoring']);
   expect(file.pools).toMatchObject([
     {
       name: 'buildkitd',
@@ -106,8 +107,8 @@ describe('YAML', () => {
     ['an empty key', `${MINIMAL}    tls:\n`, /6:5: error: pools\.buildkitd\.tls: `tls` is empty/],
     [
       'no architecture',
-      'version: 1\npools:\n  b:\n    architectures: {}\n',
-      /4:5: error: .*has no architecture/,
+      'version: 1\npools:\n  b:\n    monitoring: prometheus-operator\n    architectures: {}\n',
+      /5:5: error: .*has no architecture/,
     ],
     ['another version', MINIMAL.replace('1', '2'), /1:1: error: version: `2` does not fit: write version: 1/],
     ['a prototype', `${MINIMAL}__proto__: {min: 1}\n`, /error: __proto__: `"__proto__"` is no key here/],
@@ -137,6 +138,7 @@ describe('YAML', () => {
 
   test('anchors and merge keys work, and a problem is told where the value stands', () => {
     const problems = problemsOf(`version: 1
+defaults: {monitoring: prometheus-operator}
 pools:
   one: &one
     namespace: first
@@ -148,8 +150,8 @@ pools:
     namespace: second
 `);
     expect(problems).toEqual([
-      expect.stringMatching(/:5:14: error: pools\.one\.builds\.typical: 3h00m is longer/),
-      expect.stringMatching(/:5:14: error: pools\.two\.builds\.typical: 3h00m is longer/),
+      expect.stringMatching(/:6:14: error: pools\.one\.builds\.typical: 3h00m is longer/),
+      expect.stringMatching(/:6:14: error: pools\.two\.builds\.typical: 3h00m is longer/),
     ]);
   });
 });
@@ -193,6 +195,7 @@ pools:
     expect(
       problemsOf(`version: 1
 defaults:
+  monitoring: prometheus-operator
   builds: {longest: 10m}
 pools:
   buildkitd:
@@ -202,13 +205,13 @@ pools:
       arm64: {}
 `),
     ).toEqual([
-      expect.stringMatching(/:8:18: error: pools\.buildkitd\.architectures\.amd64\.builds\.typical/),
+      expect.stringMatching(/:9:18: error: pools\.buildkitd\.architectures\.amd64\.builds\.typical/),
     ]);
     expect(
       problemsOf(
-        'version: 1\ndefaults:\n  scale-down: {grace: 1h}\npools:\n  buildkitd:\n    architectures: {amd64: {}}\n',
+        'version: 1\ndefaults:\n  monitoring: prometheus-operator\n  scale-down: {grace: 1h}\npools:\n  buildkitd:\n    architectures: {amd64: {}}\n',
       ),
-    ).toEqual([expect.stringMatching(/:3:16: error: defaults\.scale-down\.grace: 1h00m is too short/)]);
+    ).toEqual([expect.stringMatching(/:4:16: error: defaults\.scale-down\.grace: 1h00m is too short/)]);
   });
 });
 

@@ -79,6 +79,11 @@ const CASES: readonly (readonly [name: string, file: string, problem: RegExp])[]
     file('tls: off\nexposure: {service: load-balancer, host: "{arch}.example.com"}'),
     /error: .*tls: off, together with a load balancer that anybody may reach/,
   ],
+  [
+    'certificates of which nobody hears when they end',
+    file('tls: {certificates: secrets, secrets: {balancer: a, balancer-client: b, builders: c}}'),
+    /warning: .*\.monitoring: none, with TLS: nobody is told .* \(30 days\).*write prometheus-operator/,
+  ],
   ['no TLS at all', file('tls: off'), /warning: .*tls: off: whoever reaches the pool runs any code/],
   [
     'a load balancer without a name',
@@ -218,8 +223,16 @@ test('no builder at all, with TLS pass-through, is refused', () => {
   ]);
 });
 
+test('with monitoring, or without TLS, no certificate ends unnoticed', () => {
+  const warned = (pool: string) => problemsOf(file(pool)).filter((line) => line.includes('nobody is told'));
+  expect(warned('namespace: builds')).toEqual([expect.stringContaining('(365 days)')]);
+  expect(warned('monitoring: prometheus-operator')).toEqual([]);
+  expect(warned('tls: off')).toEqual([]);
+});
+
 test('two pools that would share an object are told apart or refused', () => {
   const two = (first: string, second: string) => `version: 1
+defaults: {monitoring: prometheus-operator}
 pools:
   trusted:
     ${first}
@@ -243,7 +256,9 @@ pools:
 
 test('a name that Kubernetes cannot label is refused before anything is rendered', () => {
   const name = 'a'.repeat(40);
-  expect(problemsOf(`version: 1\npools:\n  ${name}:\n    architectures: {amd64: {}}\n`)).toEqual([
-    expect.stringMatching(/54 characters, more than the 52 .*shorten the pool's name by 2/),
-  ]);
+  expect(
+    problemsOf(
+      `version: 1\npools:\n  ${name}:\n    monitoring: prometheus-operator\n    architectures: {amd64: {}}\n`,
+    ),
+  ).toEqual([expect.stringMatching(/54 characters, more than the 52 .*shorten the pool's name by 2/)]);
 });
