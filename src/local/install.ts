@@ -44,6 +44,7 @@ const PACKAGES: Partial<Record<ProgramName, string>> = {
   dockerd: 'docker.io',
   git: 'git',
   shellcheck: 'shellcheck',
+  socat: 'socat',
   setpriv: 'util-linux',
   unshare: 'util-linux',
 };

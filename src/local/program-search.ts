@@ -21,6 +21,8 @@ export const PROGRAMS = [
   'kube-validate',
   'actionlint',
   'shellcheck',
+  // As in HAProxy's image.
+  'socat',
   'docker',
   // A registry, an engine and a Git server of their own; only tests ask for them.
   'docker-registry',
@@ -191,6 +193,7 @@ export function remedyFor(name: ProgramName): string {
     case 'docker-registry':
     case 'git':
     case 'shellcheck':
+    case 'socat':
       return `run \`apt-get install ${name}\``;
     case 'busybox':
       return 'run `apt-get install busybox-static`';

@@ -1,7 +1,18 @@
 /** Certificates for tests, by openssl: a CA, and what it signs. */
 import { execFile } from 'node:child_process';
-import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import {
+  appendFile,
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
@@ -69,4 +80,21 @@ export async function trust(pair: KeyPair, authorities: readonly Authority[]): P
   for (const { certificatePath } of authorities) {
     await appendFile(pair.caPath, await readFile(certificatePath));
   }
+}
+
+/** Makes or renews `folder` as the kubelet does a Secret's: all files change at once, by a link that is led elsewhere. */
+export async function mountSecret(pair: KeyPair, folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const data = join(folder, '..data');
+  const version = await mkdtemp(join(folder, '..version-'));
+  for (const path of [pair.certificatePath, pair.keyPath, pair.caPath]) {
+    const file = basename(path);
+    await copyFile(path, join(version, file));
+    await rm(join(folder, file), { force: true });
+    await symlink(join('..data', file), join(folder, file));
+  }
+  const before = await realpath(data).catch(() => null);
+  await symlink(basename(version), join(folder, '..data_tmp'));
+  await rename(join(folder, '..data_tmp'), data);
+  if (before !== null) await rm(before, { recursive: true });
 }

@@ -94,6 +94,11 @@ export const CASES: readonly Case[] = [
     parts('tls: off\nexposure: {service: load-balancer, host: "{arch}.example.com"}'),
     /error: .*tls: off, together with a load balancer that anybody may reach/,
   ],
+  [
+    'certificates of which nobody hears when they end',
+    parts('tls: {certificates: secrets, secrets: {balancer: a, balancer-client: b, builders: c}}'),
+    /warning: .*\.monitoring: none, with TLS: nobody is told .* \(30 days\).*write prometheus-operator/,
+  ],
   ['no TLS at all', parts('tls: off'), /warning: .*tls: off: whoever reaches the pool runs any code/],
   [
     'a load balancer without a name',

@@ -36,9 +36,10 @@ import {
   serverNameOf,
 } from './balancer-model.ts';
 import { type Buildkitd, startBuildkitd } from './buildkitd.ts';
-import { type Authority, issue, type KeyPair, makeAuthority, trust } from './certificates.ts';
+import { type Authority, issue, type KeyPair, makeAuthority } from './certificates.ts';
 import { type DnsServer, startDnsServer } from './dns-server.ts';
 import { composeText, exampleNamed, pick, sizeText } from './examples.ts';
+import { type PlainBuild, startPlain } from './local-pool.ts';
 
 const BUILDS_PORT = 1234;
 const SLOT_PORT = 1235;
@@ -151,6 +152,25 @@ export class Rig implements AsyncDisposable {
     return await this.#launch(this.model(change), `haproxy-${pod}.cfg`, pod);
   }
 
+  /**
+   * Run by the generated start script, as in its pod, with programs of the folder `bin` before those of PATH. The
+   * certificates' folders are to be mounts of Secrets; see `mountSecret`.
+   */
+  async startBalancerByScript(pod: number, script: string, bin: string): Promise<LoadBalancer> {
+    const configuration = join(this.folder, `haproxy-${pod}.cfg`);
+    const path = join(this.folder, `start-${pod}.sh`);
+    const model = this.model({ adminSocketPath: join(this.folder, `admin-${pod}.sock`) });
+    await writeFile(
+      path,
+      script
+        .replaceAll(BALANCER_PATHS.configuration, configuration)
+        .replaceAll(BALANCER_PATHS.adminSocket, model.adminSocketPath ?? '')
+        .replaceAll(BALANCER_PATHS.tls, join(this.folder, 'balancer'))
+        .replaceAll(BALANCER_PATHS.clientTls, join(this.folder, 'balancer-client')),
+    );
+    return await this.#launch(model, `haproxy-${pod}.cfg`, pod, { script: { path, bin } });
+  }
+
   /** A load balancer at addresses of its own, beside the one that serves; `serve` leads clients to it. */
   async startBalancerBeside(pod: number): Promise<LoadBalancer> {
     const change = { adminSocketPath: join(this.folder, `admin-${pod}.sock`) };
@@ -178,19 +198,21 @@ export class Rig implements AsyncDisposable {
       .replaceAll(BALANCER_PATHS.tls, join(this.folder, 'balancer'));
     const rendered = balancerModel(sizing, pool);
     const metrics = { ...rendered.metrics, address: this.address };
-    return await this.#launch({ ...rendered, adminSocketPath, metrics }, `rendered-${pod}.cfg`, pod, text);
+    return await this.#launch({ ...rendered, adminSocketPath, metrics }, `rendered-${pod}.cfg`, pod, {
+      text,
+    });
   }
 
   async #launch(
     model: BalancerModel,
     file: string,
     pod: number,
-    text = renderBalancer(model),
+    { text = renderBalancer(model), script = null }: Launch = {},
   ): Promise<LoadBalancer> {
     const configuration = join(this.folder, file);
     const source = `default-server source 127.88.${this.#block}.${pod} `;
     await writeFile(configuration, text.replaceAll('default-server maxconn', `${source}maxconn`));
-    const balancer = await LoadBalancer.start(configuration, model);
+    const balancer = await LoadBalancer.start(configuration, model, script);
     this.closeLater(() => balancer.kill());
     return balancer;
   }
@@ -242,21 +264,6 @@ export class Rig implements AsyncDisposable {
     return await issue(this.authority, join(this.folder, `builders-${pool}`), 'builder', [
       buildersNameOf(pool),
     ]);
-  }
-
-  /** New certificates for everybody, of `authority`; all trust `trusted`. */
-  async reissue(authority: Authority, trusted: readonly Authority[] = [authority]): Promise<void> {
-    const balancerNames = this.options.pools.map(({ name }) => serverNameOf(name));
-    const pairs = [
-      await issue(authority, join(this.folder, 'balancer'), 'balancer', balancerNames),
-      await issue(authority, join(this.folder, 'balancer-client'), 'balancer', []),
-      await issue(authority, join(this.folder, 'client'), 'runner', []),
-    ];
-    for (const { name } of this.options.pools) {
-      const names = [buildersNameOf(name)];
-      pairs.push(await issue(authority, join(this.folder, `builders-${name}`), 'builder', names));
-    }
-    for (const pair of pairs) await trust(pair, trusted);
   }
 
   /** Stand-ins for builders and their gates, not announced yet. */
@@ -349,6 +356,18 @@ export interface Refusal {
   readonly refused: string;
 }
 
+/** What differs from a generated configuration that HAProxy itself is started with. */
+interface Launch {
+  readonly text?: string;
+  readonly script?: StartScript | null;
+}
+
+/** How a load balancer is run other than by HAProxy itself. */
+interface StartScript {
+  readonly path: string;
+  readonly bin: string;
+}
+
 export class LoadBalancer {
   readonly log: LoggedBuild[] = [];
   readonly refusals: Refusal[] = [];
@@ -357,10 +376,12 @@ export class LoadBalancer {
   readonly exited: Promise<unknown>;
   readonly #child: ChildProcess;
   readonly #model: BalancerModel;
+  readonly #isScript: boolean;
 
-  private constructor(child: ChildProcess, model: BalancerModel) {
+  private constructor(child: ChildProcess, model: BalancerModel, isScript: boolean) {
     this.#child = child;
     this.#model = model;
+    this.#isScript = isScript;
     this.exited = once(child, 'exit');
     let unread = '';
     child.stdout?.on('data', (chunk) => {
@@ -377,10 +398,21 @@ export class LoadBalancer {
     });
   }
 
-  static async start(configuration: string, model: BalancerModel): Promise<LoadBalancer> {
-    const { HAPROXY: program = 'haproxy' } = process.env;
-    const child = spawn(program, ['-db', '-f', configuration], { stdio: ['ignore', 'pipe', 'pipe'] });
-    const balancer = new LoadBalancer(child, model);
+  static async start(
+    configuration: string,
+    model: BalancerModel,
+    script: StartScript | null = null,
+  ): Promise<LoadBalancer> {
+    const { HAPROXY: program = 'haproxy', PATH } = process.env;
+    const stdio = ['ignore', 'pipe', 'pipe'] as const;
+    // A group of its own for a script and what it starts.
+    const child =
+      script === null
+        ? spawn(program, ['-db', '-f', configuration], { stdio: [...stdio] })
+        : spawn('/bin/sh', [script.path], {
+            ...{ stdio: [...stdio], detached: true, env: { PATH: `${script.bin}:${PATH}` } },
+          });
+    const balancer = new LoadBalancer(child, model, script !== null);
     for (const deadline = Date.now() + READY_TIMEOUT_MS; ; await sleep(20)) {
       const isReady = await balancer.#isPlugged().catch(() => false);
       if (isReady) return balancer;
@@ -391,7 +423,8 @@ export class LoadBalancer {
 
   async #isPlugged(): Promise<boolean> {
     // A predecessor that is still ending may answer at the same path.
-    if (!(await this.ask('show info')).includes(`\nPid: ${this.#child.pid}\n`)) return false;
+    const info = await this.ask('show info');
+    if (!(this.#isScript || info.includes(`\nPid: ${this.#child.pid}\n`))) return false;
     const all = await Promise.all(this.#model.pools.map(({ name }) => this.counters(name)));
     return all.every(({ servers }) => servers.get(PLACEHOLDER_SERVER)?.sessions === 1);
   }
@@ -466,8 +499,9 @@ export class LoadBalancer {
   }
 
   async kill(): Promise<void> {
-    if (!this.running) return;
-    this.#child.kill('SIGKILL');
+    const { pid } = this.#child;
+    if (!this.running || pid === undefined) return;
+    process.kill(this.#isScript ? -pid : pid, 'SIGKILL');
     await this.exited;
   }
 }
@@ -687,6 +721,52 @@ function peersOf(address: string, port: number): readonly string[] {
     .map((row) => row.trim().split(/\s+/))
     .filter(([, local, , state]) => local === daemon && state === '01')
     .map(([, , remote = '']) => remote);
+}
+
+/** A real build by plain buildctl, which waits as any other client does. */
+export function startRealBuild(rig: Rig, context: string, id: string): PlainBuild {
+  const { BUILDCTL: buildctl = 'buildctl' } = process.env;
+  const { client } = rig;
+  if (client === null) throw new Error('no certificate');
+  return startPlain(buildctl, [
+    ...['--addr', `tcp://${rig.address}:${rig.door(AMD64).port}`],
+    ...['--tlsservername', serverNameOf(AMD64), '--tlscacert', client.caPath],
+    ...['--tlscert', client.certificatePath, '--tlskey', client.keyPath],
+    ...['build', '--frontend', 'dockerfile.v0', '--progress', 'plain'],
+    ...['--local', `context=${context}`, '--local', `dockerfile=${context}`, '--opt', `build-arg:ID=${id}`],
+  ]);
+}
+
+/** Longer than any check of the gate is connected, shorter than any build. */
+const CHECK_LASTS_MS = 500;
+
+/** Looks at the kernel's table again and again; the returned function tells what it has seen. */
+export function watchBuilds(
+  builders: readonly RealBuilder[],
+): () => { readonly mostOnOne: number; readonly builds: number } {
+  const seen = builders.map(() => new Map<string, { readonly from: number; to: number }>());
+  const timer = setInterval(() => {
+    const now = performance.now();
+    for (const [index, builder] of builders.entries()) {
+      for (const peer of builder.peers()) {
+        const stay = seen[index]?.get(peer);
+        if (stay === undefined) seen[index]?.set(peer, { from: now, to: now });
+        else stay.to = now;
+      }
+    }
+  }, 50);
+  return () => {
+    clearInterval(timer);
+    const builds = seen.map((peers) =>
+      [...peers.values()].filter(({ from, to }) => to - from > CHECK_LASTS_MS),
+    );
+    const most = builds.map((stays) =>
+      Math.max(
+        ...stays.map(({ from }) => stays.filter((other) => other.from <= from && other.to >= from).length),
+      ),
+    );
+    return { mostOnOne: Math.max(...most), builds: builds.flat().length };
+  };
 }
 
 export type BuildState = 'waiting' | 'building' | 'lost' | 'left';

@@ -37,7 +37,7 @@ export const METRICS_PORT = 'metrics';
 export function balancer(sizing: Sizing, pool: PoolSizing): readonly KubernetesObject[] {
   const files = {
     'haproxy.cfg': renderBalancer(balancerModel(sizing, pool)),
-    'start.sh': renderBalancerScript(sizing),
+    'start.sh': renderBalancerScript(sizing, pool),
     ...(usesEarlySettings(pool) ? { 'early-settings.lua': EARLY_SETTINGS_LUA } : {}),
   };
   return [

@@ -4,7 +4,7 @@
  */
 import type { ICertificate } from '@kubernetes-models/cert-manager/cert-manager.io/v1/Certificate';
 import type { IIssuer } from '@kubernetes-models/cert-manager/cert-manager.io/v1/Issuer';
-import type { CertificateSizing, PoolSizing } from '../sizing/model.ts';
+import type { AuthoritySizing, CertificateSizing, PoolSizing } from '../sizing/model.ts';
 import { type KubernetesObject, poolLabels } from './object.ts';
 
 /** None without TLS, and none where Secrets come from elsewhere. */
@@ -17,13 +17,16 @@ export function certificates(pool: PoolSizing): readonly KubernetesObject[] {
   const given = tls.certificates.issuer;
   const outer = given ?? ownIssuer(pool, 'clients');
   const inner = given ?? ownIssuer(pool, tls.kind === 'passthrough' ? 'clients' : 'builders');
+  const builders = { lifetimeMs: sizing.buildersLifetimeMs, renewBeforeMs: sizing.buildersRenewBeforeMs };
   const { balancerSecret, balancerClientSecret, buildersSecret, clientSecret } = pool.names;
   return [
-    ...(given === null ? authorities(pool, sizing, [...new Set([outer.name, inner.name])]) : []),
+    ...(sizing.authority === null
+      ? []
+      : authorities(pool, sizing.authority, [...new Set([outer.name, inner.name])])),
     ...leaf(pool, sizing, balancerSecret, outer, 'server auth', sizing.balancerDnsNames),
     ...leaf(pool, sizing, clientSecret, outer, 'client auth', []),
     ...leaf(pool, sizing, balancerClientSecret, inner, 'client auth', []),
-    ...leaf(pool, sizing, buildersSecret, inner, 'server auth', sizing.buildersDnsNames),
+    ...leaf(pool, builders, buildersSecret, inner, 'server auth', sizing.buildersDnsNames),
   ];
 }
 
@@ -34,14 +37,9 @@ function ownIssuer({ pool }: PoolSizing, side: 'clients' | 'builders') {
   return { kind: 'Issuer' as const, name: `${pool.name}-${side}-ca` };
 }
 
-/** Ten years: a CA is replaced with an overlap, by hand; docs/operations.md tells how. */
-const AUTHORITY_LIFETIME_HOURS = 87_600;
-/** The year before the end is for that. */
-const AUTHORITY_RENEW_BEFORE_HOURS = 8_760;
-
 function authorities(
   pool: PoolSizing,
-  sizing: CertificateSizing,
+  sizing: AuthoritySizing,
   names: readonly string[],
 ): readonly KubernetesObject[] {
   const root = `${pool.pool.name}-self-signed`;
@@ -51,7 +49,6 @@ function authorities(
     metadata: metadata(pool, root),
     spec: { selfSigned: {} },
   };
-  const hours = Math.max(AUTHORITY_LIFETIME_HOURS, 2 * toHours(sizing.lifetimeMs.value));
   return [
     selfSigned,
     ...names.flatMap((name): readonly [ICertificate, IIssuer] => [
@@ -63,8 +60,8 @@ function authorities(
           isCA: true,
           commonName: name,
           secretName: name,
-          duration: `${hours}h`,
-          renewBefore: `${AUTHORITY_RENEW_BEFORE_HOURS}h`,
+          duration: `${toHours(sizing.lifetimeMs.value)}h`,
+          renewBefore: `${toHours(sizing.renewBeforeMs.value)}h`,
           // A new key would be a new CA, which nobody trusts yet.
           privateKey: { algorithm: 'ECDSA', size: 256, rotationPolicy: 'Never' },
           issuerRef: { group: 'cert-manager.io', kind: 'Issuer', name: root },
@@ -83,7 +80,7 @@ function authorities(
 /** The Secret has the certificate's name. */
 function leaf(
   pool: PoolSizing,
-  sizing: CertificateSizing,
+  sizing: Pick<CertificateSizing, 'lifetimeMs' | 'renewBeforeMs'>,
   secret: string | null,
   issuer: Pick<IssuerReference, 'kind' | 'name'>,
   usage: 'server auth' | 'client auth',

@@ -39,9 +39,6 @@ export function poolAlerts(pool: PoolSizing): AlertRule[] {
   return [
     documentDown(pool),
     ...(pool.certificates === null ? [] : [certificateExpiring(pool, pool.certificates)]),
-    ...(pool.certificates === null || pool.names.balancerSecret === null
-      ? []
-      : [balancerCertificateOld(pool, pool.certificates)]),
   ];
 }
 
@@ -284,41 +281,16 @@ function builderCertificateOld(
   architecture: ArchitectureSizing,
   certificates: CertificateSizing,
 ): AlertRule {
-  return certificateOld(ruleLabels(pool, architecture), {
+  const pods = podsOf(pool, architecture);
+  const age = `time() - max by (pod) (${metric('kube_pod_start_time', pods)})`;
+  const oldest = oldestBuilderSeconds(certificates);
+  return alert(ruleLabels(pool, architecture), {
     name: 'BuildkitPoolBuilderCertificateOld',
-    pods: podsOf(pool, architecture),
-    oldestSeconds: oldestBuilderSeconds(certificates),
-    summary: `Builders of ${describe(pool, architecture)} hold an old certificate`,
-  });
-}
-
-/** The same is true of the load balancer. */
-function balancerCertificateOld(pool: PoolSizing, certificates: CertificateSizing): AlertRule {
-  return certificateOld(poolLabels(pool), {
-    name: 'BuildkitPoolBalancerCertificateOld',
-    pods: balancerPods(pool),
-    oldestSeconds: oldestBalancerSeconds(certificates),
-    summary: `The load balancer of the pool ${pool.pool.name} holds an old certificate`,
-  });
-}
-
-interface OldCertificate {
-  readonly name: string;
-  readonly pods: Readonly<Record<string, string>>;
-  readonly oldestSeconds: number;
-  readonly summary: string;
-}
-
-function certificateOld(labels: Record<string, string>, rule: OldCertificate): AlertRule {
-  const age = `time() - max by (pod) (${metric('kube_pod_start_time', rule.pods)})`;
-  const terminating = metric('kube_pod_deletion_timestamp', rule.pods);
-  return alert(labels, {
-    name: rule.name,
     severity: 'warning',
-    expr: `count((${age} > ${rule.oldestSeconds}) unless on (pod) ${terminating}) > 0`,
+    expr: `count((${age} > ${oldest}) unless on (pod) ${metric('kube_pod_deletion_timestamp', pods)}) > 0`,
     forSeconds: GONE_AFTER_SECONDS,
-    summary: rule.summary,
-    description: `{{ $value }} pods started more than ${rule.oldestSeconds} s ago and read their certificate then. It may end before they have been replaced.`,
+    summary: `Builders of ${describe(pool, architecture)} hold an old certificate`,
+    description: `{{ $value }} pods started more than ${oldest} s ago and read their certificate then. It may end before they have been replaced.`,
   });
 }
 
@@ -327,12 +299,7 @@ function certificateOld(labels: Record<string, string>, rule: OldCertificate): A
  * when a builder reads it, and replacing all builders takes `roll`.
  */
 export function oldestBuilderSeconds(certificates: CertificateSizing): number {
-  return seconds(certificates.renewBeforeMs.value) - seconds(certificates.rollMs.value);
-}
-
-/** The load balancer is replaced within a minute; as much time as for a certificate whose renewal is overdue. */
-export function oldestBalancerSeconds(certificates: CertificateSizing): number {
-  return seconds(certificates.renewBeforeMs.value) - seconds(certificates.alertBeforeMs.value);
+  return seconds(certificates.buildersRenewBeforeMs.value) - seconds(certificates.rollMs.value);
 }
 
 function documentDown(pool: PoolSizing): AlertRule {

@@ -1,7 +1,7 @@
 /** Certificates: their names, and whether they last long enough for every builder to take a new one. */
 import { formatDuration } from '../../action/duration.ts';
-import type { Cluster, Pool } from '../config/model.ts';
-import { derived } from './derived.ts';
+import type { Cluster, Pool, Tls } from '../config/model.ts';
+import { derived, HOUR_MS } from './derived.ts';
 import { clientHost, mostBuilders } from './line.ts';
 import type { ArchitectureSizing, CertificateSizing } from './model.ts';
 
@@ -27,6 +27,7 @@ export function sizeCertificates(
   return {
     lifetimeMs: derived(lifetimeMs, '`tls.lifetime`'),
     renewBeforeMs: derived(renewBeforeMs, '`tls.renew-before`'),
+    ...sizeBuilders(pool.tls),
     rollMs: derived(roll.value, roll.reason),
     alertBeforeMs: derived(
       Math.floor((renewBeforeMs + roll.value) / 2),
@@ -36,6 +37,45 @@ export function sizeCertificates(
     buildersDnsNames: unique(
       pool.tls.kind === 'passthrough' ? [...clientNames, ...builderNames] : builderNames,
     ),
+  };
+}
+
+const YEAR_MS = 365 * 24 * HOUR_MS;
+const AUTHORITY_YEARS = 10;
+
+/** Where the pool's own CA signs, it can sign for long; where somebody else does, nobody knows what he allows. */
+function sizeBuilders(
+  tls: Exclude<Tls, { kind: 'off' }>,
+): Pick<CertificateSizing, 'buildersLifetimeMs' | 'buildersRenewBeforeMs' | 'authority'> {
+  const { lifetimeMs, renewBeforeMs } = tls.certificates;
+  if (tls.certificates.kind !== 'cert-manager' || tls.certificates.issuer !== null) {
+    return {
+      buildersLifetimeMs: derived(lifetimeMs, '`tls.lifetime`: not signed by a CA of the pool'),
+      buildersRenewBeforeMs: derived(renewBeforeMs, '`tls.renew-before`: not signed by a CA of the pool'),
+      authority: null,
+    };
+  }
+  const leastMs = Math.max(YEAR_MS, renewBeforeMs);
+  const buildersMs = Math.max(2 * leastMs, lifetimeMs);
+  return {
+    buildersLifetimeMs: derived(
+      buildersMs,
+      'at least twice what is left when it is renewed; `tls.lifetime` if that is longer',
+    ),
+    buildersRenewBeforeMs: derived(
+      leastMs,
+      'buildkitd reads its certificate at start only, and `min` builders may never start anew: at least a year is left to each that starts; `tls.renew-before` if that is longer',
+    ),
+    authority: {
+      lifetimeMs: derived(
+        Math.max(AUTHORITY_YEARS * YEAR_MS, 2 * buildersMs),
+        'ten years, or twice the longest certificate: a CA is replaced with an overlap, by hand',
+      ),
+      renewBeforeMs: derived(
+        buildersMs,
+        "the builders' lifetime: no certificate outlives the CA that it was signed with",
+      ),
+    },
   };
 }
 

@@ -226,6 +226,18 @@ function checkTls({ pool, certificates, architectures }: PoolSizing, at: Path): 
       ),
     );
   }
+  const days = Math.floor((certificates?.buildersRenewBeforeMs.value ?? 0) / (24 * HOUR_MS));
+  // A builder that runs for a year is somebody's decision; one that runs for a month is every third.
+  if (pool.monitoring === 'none' && certificates !== null && days < 365) {
+    findings.push(
+      warning(
+        [...at, 'monitoring'],
+        `none, with TLS: nobody is told when a certificate is not renewed, or when a builder has run for so long (${days} days) that its own ends, and then no build starts`,
+        'write prometheus-operator, or look for both yourself (docs/operations.md, "Rotate certificates")',
+        [[...at, 'tls']],
+      ),
+    );
+  }
   return findings;
 }
 

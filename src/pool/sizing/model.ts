@@ -142,6 +142,12 @@ export interface DocumentSizing {
 export interface CertificateSizing {
   readonly lifetimeMs: Derived;
   readonly renewBeforeMs: Derived;
+  /** Of the builders' certificate, which buildkitd reads at its start only. */
+  readonly buildersLifetimeMs: Derived;
+  /** What a builder that starts has of its certificate, at least, while renewal works. */
+  readonly buildersRenewBeforeMs: Derived;
+  /** Of the pool's own CAs; null where somebody else signs. */
+  readonly authority: AuthoritySizing | null;
   /** How long until every builder of the largest architecture has been replaced, one after another as they become idle. */
   readonly rollMs: Derived;
   /** The alert fires when a certificate has less than this left: its renewal is overdue. */
@@ -150,6 +156,11 @@ export interface CertificateSizing {
   readonly balancerDnsNames: readonly string[];
   /** Names in the builders' certificate; with pass-through those that clients dial, too. */
   readonly buildersDnsNames: readonly string[];
+}
+
+export interface AuthoritySizing {
+  readonly lifetimeMs: Derived;
+  readonly renewBeforeMs: Derived;
 }
 
 export interface ArchitectureSizing {

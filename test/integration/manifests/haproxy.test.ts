@@ -10,7 +10,7 @@ import { fetch } from 'undici';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { ensurePrograms } from '../../../src/local/programs.ts';
-import { BALANCER_PATHS, renderBalancerScript } from '../../../src/pool/components/balancer-model.ts';
+import { BALANCER_PATHS } from '../../../src/pool/components/balancer-model.ts';
 import { renderDocumentScript, renderDocumentServer } from '../../../src/pool/components/document.ts';
 import { describePool } from '../../../src/pool/document.ts';
 import type { Sizing } from '../../../src/pool/sizing/model.ts';
@@ -170,6 +170,7 @@ describe('the pool document server', () => {
 describe('the load balancer\u2019s start', () => {
   /** A HAProxy that tells what it was given and how it was asked to end. */
   const STAND_IN = `#!/bin/sh
+[ "$1" = -v ] && exit
 echo "any=$ANY_ADDRESS dns=\${NAME_SERVER-none} args=$*"
 trap 'echo soft; exit 0' USR1
 trap 'echo hard; exit 1' TERM
@@ -179,13 +180,15 @@ while :; do sleep 0.05; done
   async function start(
     text: string,
     resolvConf: string,
+    socat = true,
   ): Promise<{ child: ChildProcess; output: () => string }> {
     const place = await mkdtemp(join(folder, 'start-'));
     await writeFile(join(place, 'haproxy'), STAND_IN, { mode: 0o755 });
+    if (socat) await writeFile(join(place, 'socat'), '#!/bin/sh\n', { mode: 0o755 });
     await writeFile(join(place, 'resolv.conf'), resolvConf);
     await writeFile(join(place, 'start.sh'), text.replaceAll('/etc/resolv.conf', join(place, 'resolv.conf')));
     const child = spawn('/bin/sh', [join(place, 'start.sh')], {
-      env: { PATH: `${place}:${process.env['PATH']}` },
+      env: { PATH: socat ? `${place}:${process.env['PATH']}` : place },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let output = '';
@@ -197,7 +200,11 @@ while :; do sleep 0.05; done
     return { child, output: () => output };
   }
 
-  const script = renderBalancerScript(sizeText(exampleNamed('kind').poolYaml));
+  const script: string = pick(
+    composeText(exampleNamed('no-karpenter').poolYaml),
+    'ConfigMap',
+    'default-haproxy',
+  ).data['start.sh'];
 
   test.each(['SIGTERM', 'SIGUSR1', 'SIGINT'] as const)(
     '%s is a soft stop, whatever the image says',
@@ -222,14 +229,18 @@ while :; do sleep 0.05; done
     expect(output()).toContain('names no name server');
   });
 
+  test('in an image that has no socat it says so and ends', async () => {
+    const { child, output } = await start(script, 'nameserver 10.96.0.10\n', false);
+    expect(await new Promise((resolve) => child.once('exit', resolve))).toBe(1);
+    expect(output()).toContain('this image has no socat');
+  });
+
   test('a given name server is in the configuration, and none is looked for', async () => {
     const text =
       'version: 1\ncluster: {dns: {address: 10.0.0.10}}\npools: {p: {tls: off, architectures: {amd64: {}}}}\n';
-    const own = renderBalancerScript(sizeText(text));
-    expect(own).not.toContain('resolv.conf');
-    expect(pick(composeText(text), 'ConfigMap', 'p-haproxy').data['haproxy.cfg']).toContain(
-      'server dns 10.0.0.10:53',
-    );
+    const { data } = pick(composeText(text), 'ConfigMap', 'p-haproxy');
+    expect(data['start.sh']).not.toContain('resolv.conf');
+    expect(data['haproxy.cfg']).toContain('server dns 10.0.0.10:53');
   });
 
   test('shellcheck has nothing to say', async () => {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
-import { oldestBalancerSeconds, oldestBuilderSeconds } from '../../../src/pool/monitoring/alerts.ts';
+import { oldestBuilderSeconds } from '../../../src/pool/monitoring/alerts.ts';
 import { ruleGroups } from '../../../src/pool/monitoring/rules.ts';
 import type { ArchitectureSizing, CertificateSizing, PoolSizing } from '../../../src/pool/sizing/model.ts';
 import { accept } from '../../support/pool-yaml.ts';
@@ -371,17 +371,6 @@ const SCENARIOS: readonly Scenario[] = [
     ],
     { [600 + GONE_AFTER + SLACK]: [] },
   ),
-  scenario(
-    'the load balancer has been running with a certificate of long ago',
-    [
-      [
-        podSeries('kube_pod_start_time', namespace, balancerPod),
-        steady(600 - oldestBalancerSeconds(CERTIFICATES)),
-      ],
-    ],
-    fires(whole('BuildkitPoolBalancerCertificateOld', 'warning'), 600 + GONE_AFTER),
-  ),
-
   scenario(
     'the pool document is not served',
     [

@@ -8,8 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { serverNameOf } from '../../support/balancer-model.ts';
-import { makeSleepContext, type PlainBuild, startPlain } from '../../support/local-pool.ts';
+import { makeSleepContext, type PlainBuild } from '../../support/local-pool.ts';
 import {
   AMD64,
   type Build,
@@ -18,10 +17,14 @@ import {
   type RealBuilder,
   Rig,
   servedOrder,
+  startRealBuild,
+  watchBuilds,
 } from '../../support/server-line.ts';
 
 const WAIT = { timeout: 30_000, interval: 50 };
 const BUILDERS = 8;
+/** Long enough to be told from a check of the gate. */
+const BUILD_LASTS_MS = 1_200;
 
 test('incident 7: replaced under 8 running and 8 waiting builds: 0 killed, 0 doubled, order kept, the demand of all 16 known', {
   timeout: 150_000,
@@ -84,52 +87,6 @@ test('incident 7: replaced under 8 running and 8 waiting builds: 0 killed, 0 dou
   await expect.poll(() => next.demand(AMD64), WAIT).toBe(0);
   rmSync(scratch, { recursive: true });
 });
-
-function startRealBuild(rig: Rig, context: string, id: string): PlainBuild {
-  const { BUILDCTL: buildctl = 'buildctl' } = process.env;
-  const { client } = rig;
-  if (client === null) throw new Error('no certificate');
-  return startPlain(buildctl, [
-    ...['--addr', `tcp://${rig.address}:${rig.door(AMD64).port}`],
-    ...['--tlsservername', serverNameOf(AMD64), '--tlscacert', client.caPath],
-    ...['--tlscert', client.certificatePath, '--tlskey', client.keyPath],
-    ...['build', '--frontend', 'dockerfile.v0', '--progress', 'plain'],
-    ...['--local', `context=${context}`, '--local', `dockerfile=${context}`, '--opt', `build-arg:ID=${id}`],
-  ]);
-}
-
-/** Longer than any check of the gate is connected, shorter than any build. */
-const CHECK_LASTS_MS = 500;
-const BUILD_LASTS_MS = 1_200;
-
-/** Looks at the kernel's table again and again; the returned function tells what it has seen. */
-function watchBuilds(
-  builders: readonly RealBuilder[],
-): () => { readonly mostOnOne: number; readonly builds: number } {
-  const seen = builders.map(() => new Map<string, { readonly from: number; to: number }>());
-  const timer = setInterval(() => {
-    const now = performance.now();
-    for (const [index, builder] of builders.entries()) {
-      for (const peer of builder.peers()) {
-        const stay = seen[index]?.get(peer);
-        if (stay === undefined) seen[index]?.set(peer, { from: now, to: now });
-        else stay.to = now;
-      }
-    }
-  }, 50);
-  return () => {
-    clearInterval(timer);
-    const builds = seen.map((peers) =>
-      [...peers.values()].filter(({ from, to }) => to - from > CHECK_LASTS_MS),
-    );
-    const most = builds.map((stays) =>
-      Math.max(
-        ...stays.map(({ from }) => stays.filter((other) => other.from <= from && other.to >= from).length),
-      ),
-    );
-    return { mostOnOne: Math.max(...most), builds: builds.flat().length };
-  };
-}
 
 // Mostly waiting: both at once.
 test.concurrent('while builds go on at the old load balancer, the new one tells how many builders they take', async ({

@@ -56,6 +56,7 @@ test('every problem is told at once, with its line, its key, its value and the r
     "pool.yaml:3:3: error: cluster.kubernetes: `1.34` does not fit: write the cluster's version in quotes, '1.30' or later, such as '1.34'",
     'pool.yaml:5:3: error: pools.Trusted: `"Trusted"` is no name here: name the pool by a DNS label: lower-case letters, digits and dashes, a letter first',
     'pool.yaml:6:29: error: pools.Trusted.architectures.amd64.min: 9 is more than max (8): lower min or raise max',
+    expect.stringMatching(/:7:3: warning: pools\.forks\.monitoring: none, with TLS: /),
     'pool.yaml:9:7: error: pools.forks.builds.longest: `2` does not fit: write a duration from 1m to 168h, such as 2h',
     'pool.yaml:10:7: error: pools.forks.builds.typcal: `"typcal"` is no key here: did you mean `typical`?',
     'pool.yaml:11:18: error: pools.forks.scale-down.idle: `"2h"` does not fit: write a duration from 1m to 1h (Kubernetes allows a stabilizationWindowSeconds of at most 3600), such as 20m',
@@ -92,6 +93,7 @@ test('with what is told repaired, nothing is left to tell', () => {
       }, FAULTY),
     ),
   ).toEqual([
+    expect.stringMatching(/warning: pools\.forks\.monitoring: none, with TLS: /),
     expect.stringMatching(/warning: pools\.forks\.exposure\.annotations: there are none, /),
     expect.stringMatching(/warning: pools\.forks\.tls\.mode: passthrough: /),
   ]);
@@ -182,8 +184,8 @@ describe('YAML', () => {
     ['an empty key', `${MINIMAL}    tls:\n`, /6:5: error: pools\.buildkitd\.tls: `tls` is empty/],
     [
       'no architecture',
-      'version: 1\npools:\n  b:\n    architectures: {}\n',
-      /4:5: error: .*has no architecture/,
+      'version: 1\npools:\n  b:\n    monitoring: prometheus-operator\n    architectures: {}\n',
+      /5:5: error: .*has no architecture/,
     ],
     ['another version', MINIMAL.replace('1', '2'), /1:1: error: version: `2` does not fit: write version: 1/],
     ['a prototype', `${MINIMAL}__proto__: {min: 1}\n`, /error: __proto__: `"__proto__"` is no key here/],
@@ -213,6 +215,7 @@ describe('YAML', () => {
 
   test('anchors and merge keys work, and a problem is told where the value stands', () => {
     const problems = problemsOf(`version: 1
+defaults: {monitoring: prometheus-operator}
 pools:
   one: &one
     namespace: first
@@ -224,8 +227,8 @@ pools:
     namespace: second
 `);
     expect(problems).toEqual([
-      expect.stringMatching(/:5:14: error: pools\.one\.builds\.typical: 3h00m is longer/),
-      expect.stringMatching(/:5:14: error: pools\.two\.builds\.typical: 3h00m is longer/),
+      expect.stringMatching(/:6:14: error: pools\.one\.builds\.typical: 3h00m is longer/),
+      expect.stringMatching(/:6:14: error: pools\.two\.builds\.typical: 3h00m is longer/),
     ]);
   });
 });
@@ -269,6 +272,7 @@ pools:
     expect(
       problemsOf(`version: 1
 defaults:
+  monitoring: prometheus-operator
   builds: {longest: 10m}
 pools:
   buildkitd:
@@ -278,13 +282,13 @@ pools:
       arm64: {}
 `),
     ).toEqual([
-      expect.stringMatching(/:8:18: error: pools\.buildkitd\.architectures\.amd64\.builds\.typical/),
+      expect.stringMatching(/:9:18: error: pools\.buildkitd\.architectures\.amd64\.builds\.typical/),
     ]);
     expect(
       problemsOf(
-        'version: 1\ndefaults:\n  scale-down: {grace: 1h}\npools:\n  buildkitd:\n    architectures: {amd64: {}}\n',
+        'version: 1\ndefaults:\n  monitoring: prometheus-operator\n  scale-down: {grace: 1h}\npools:\n  buildkitd:\n    architectures: {amd64: {}}\n',
       ),
-    ).toEqual([expect.stringMatching(/:3:16: error: defaults\.scale-down\.grace: 1h00m is too short/)]);
+    ).toEqual([expect.stringMatching(/:4:16: error: defaults\.scale-down\.grace: 1h00m is too short/)]);
   });
 });
 

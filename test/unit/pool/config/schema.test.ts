@@ -148,7 +148,8 @@ test('the table of keys in the documentation is the present one, and its example
   expect(replaceReference(text, jsonSchema())).toBe(text);
   const examples = [...text.matchAll(/```yaml\n(.*?)```/gs)].map(([, yaml]) => yaml ?? '');
   expect(examples.length).toBe(3);
-  for (const example of examples) expect(accept(example).warnings).toEqual([]);
+  const warnings = examples.map((example) => accept(example).warnings.map(({ key }) => key));
+  expect(warnings).toEqual([[], [], []]);
 });
 
 test('each key that must be there has a stand-in, so that its fault hides nothing else', () => {

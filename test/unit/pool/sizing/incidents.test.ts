@@ -8,6 +8,7 @@ function file(architecture: readonly string[], pool: readonly string[] = []): st
     'cluster: {karpenter: {discovery: ci, role: nodes}}',
     'pools:',
     '  buildkitd:',
+    '    monitoring: prometheus-operator',
     ...pool.map((line) => `    ${line}`),
     '    architectures:',
     '      amd64:',
@@ -22,14 +23,14 @@ test('incident 1: the load balancer knows all builders that the autoscaler may s
   expect(amd64?.line.ceiling.value).toBe(768);
   expect(problemsOf(file(['max: 360', 'ceiling: 10']))).toEqual([
     expect.stringMatching(
-      /^pool\.yaml:8:9: error: pools\.buildkitd\.architectures\.amd64\.ceiling: 10 is less than max \(360\).*stand idle; write 720/,
+      /^pool\.yaml:9:9: error: pools\.buildkitd\.architectures\.amd64\.ceiling: 10 is less than max \(360\).*stand idle; write 720/,
     ),
   ]);
 });
 
 test('incident 3: a single instance type is warned about, and several get weights in their order', () => {
   expect(problemsOf(file(['nodes: {instance-types: [m6id.24xlarge]}']))).toEqual([
-    expect.stringMatching(/:7:17: warning: .*nodes\.instance-types: m6id\.24xlarge is the only type/),
+    expect.stringMatching(/:8:17: warning: .*nodes\.instance-types: m6id\.24xlarge is the only type/),
   ]);
   const [pool] = accept(file(['nodes: {instance-types: [m6id.24xlarge, m5d.24xlarge, m6id.32xlarge]}']))
     .sizing.pools;
@@ -44,7 +45,7 @@ test('incident 5: a maximum without headroom over the declared burst is warned a
     `builds: {cold-start: 6m30s, typical: 8m, burst: ${burst}${rest}}`;
   expect(problemsOf(file(['max: 17', builds(17)]))).toEqual([
     expect.stringMatching(
-      /:7:9: warning: .*\.max: 17 leaves no headroom over the declared burst of 17.*write 19 or more/,
+      /:8:9: warning: .*\.max: 17 leaves no headroom over the declared burst of 17.*write 19 or more/,
     ),
   ]);
   expect(problemsOf(file(['max: 19', builds(17)]))).toEqual([]);

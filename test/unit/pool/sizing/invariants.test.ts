@@ -210,6 +210,27 @@ test('a certificate outlives a roll of all builders that begins when the alert f
     expect(certificates.rollMs.value).toBeLessThan(certificates.alertBeforeMs.value);
     expect(certificates.alertBeforeMs.value).toBeLessThan(certificates.renewBeforeMs.value);
     expect(certificates.renewBeforeMs.value).toBeLessThan(certificates.lifetimeMs.value);
+    expect(certificates.buildersRenewBeforeMs.value).toBeGreaterThanOrEqual(certificates.renewBeforeMs.value);
+    expect(certificates.buildersRenewBeforeMs.value).toBeLessThan(certificates.buildersLifetimeMs.value);
+  });
+});
+
+test('with a CA of its own a pool leaves a builder that starts a year at least, and no certificate outlives its CA', () => {
+  everyPool(({ pool, certificates }) => {
+    if (certificates === null || pool.tls.kind === 'off') return;
+    const { authority, lifetimeMs, buildersLifetimeMs, buildersRenewBeforeMs } = certificates;
+    const own = pool.tls.certificates.kind === 'cert-manager' && pool.tls.certificates.issuer === null;
+    expect(authority !== null).toBe(own);
+    if (authority === null) {
+      expect(buildersLifetimeMs.value).toBe(lifetimeMs.value);
+      return;
+    }
+    expect(buildersRenewBeforeMs.value).toBeGreaterThanOrEqual(365 * 24 * 3_600_000);
+    // What the CA has left when it is renewed at the latest; what is signed then ends before it.
+    expect(Math.max(lifetimeMs.value, buildersLifetimeMs.value)).toBeLessThanOrEqual(
+      authority.renewBeforeMs.value,
+    );
+    expect(authority.renewBeforeMs.value).toBeLessThan(authority.lifetimeMs.value);
   });
 });
 

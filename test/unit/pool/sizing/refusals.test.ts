@@ -218,8 +218,19 @@ function mergeMaps(one: unknown, other: unknown): unknown {
   );
 }
 
+test('with monitoring, certificates that last, or no TLS, nobody has to be told', () => {
+  const warned = (pool: Parts['pool']) =>
+    problemsOf(fileOf({ pool, amd64: {} })).filter((line) => line.includes('nobody is told'));
+  const tls = { issuer: { name: 'company' } };
+  expect(warned({ tls })).toEqual([expect.stringContaining('(30 days)')]);
+  expect(warned({ tls, monitoring: 'prometheus-operator' })).toEqual([]);
+  expect(warned({})).toEqual([]);
+  expect(warned({ tls: 'off' })).toEqual([]);
+});
+
 test('two pools that would share an object are told apart or refused', () => {
   const two = (first: string, second: string) => `version: 1
+defaults: {monitoring: prometheus-operator}
 pools:
   trusted:
     ${first}
@@ -243,7 +254,9 @@ pools:
 
 test('a name that Kubernetes cannot label is refused before anything is rendered', () => {
   const name = 'a'.repeat(40);
-  expect(problemsOf(`version: 1\npools:\n  ${name}:\n    architectures: {amd64: {}}\n`)).toEqual([
-    expect.stringMatching(/54 characters, more than the 52 .*shorten the pool's name by 2/),
-  ]);
+  expect(
+    problemsOf(
+      `version: 1\npools:\n  ${name}:\n    monitoring: prometheus-operator\n    architectures: {amd64: {}}\n`,
+    ),
+  ).toEqual([expect.stringMatching(/54 characters, more than the 52 .*shorten the pool's name by 2/)]);
 });
