@@ -491,9 +491,9 @@ read_folder() {
 # A refusal is tried again at each look, and told once.
 watch_certificates() {
   version=$(haproxy -v)
-  told= ${t.map((r,i)=>`pair_${i}= authorities_${i}=`).join(" ")}
+  told='' ${t.map((r,i)=>`pair_${i}='' authorities_${i}=''`).join(" ")}
   while sleep 10 && kill -0 "$haproxy" 2> /dev/null; do
-    refused=
+    refused=''
 ${t.map(HM).join(`
 `)}
     [ "$refused" = "$told" ] || [ -z "$refused" ] || echo "\${refused#?}" >&2

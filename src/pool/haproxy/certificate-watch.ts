@@ -69,9 +69,9 @@ read_folder() {
 # A refusal is tried again at each look, and told once.
 watch_certificates() {
   version=$(haproxy -v)
-  told= ${folders.map((_, index) => `pair_${index}= authorities_${index}=`).join(' ')}
+  told='' ${folders.map((_, index) => `pair_${index}='' authorities_${index}=''`).join(' ')}
   while sleep ${LOOK_SECONDS} && kill -0 "$haproxy" 2> /dev/null; do
-    refused=
+    refused=''
 ${folders.map(look).join('\n')}
     [ "$refused" = "$told" ] || [ -z "$refused" ] || echo "\${refused#?}" >&2
     told=$refused
