@@ -2,7 +2,6 @@
  * The load balancer of an example as it was rendered, with the certificates that cert-manager would make of the rendered
  * requests: only addresses, ports of the name server and folders are replaced.
  */
-import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -22,10 +21,6 @@ const example = exampleNamed('two-trust-levels').poolYaml;
 const objects = composeText(example);
 const sizing = sizeText(example);
 const pool = sizing.pools.find(({ pool: { name } }) => name === 'trusted');
-
-/** A plain build of HAProxy has neither TLS nor Lua, which this example uses. */
-const features = execFileSync(process.env['HAPROXY'] ?? 'haproxy', ['-vv']).toString();
-const fit = features.includes('+OPENSSL') && features.includes('+LUA');
 
 /** Addresses that no other test has. */
 const BLOCK = 1 + (process.pid % 250);
@@ -58,7 +53,7 @@ async function certify(name: string, authorities: ReadonlyMap<string, Authority>
   return await issue(authority, join(folder, spec.secretName), spec.commonName ?? name, spec.dnsNames ?? []);
 }
 
-describe.skipIf(!fit)('two-trust-levels, trusted', () => {
+describe('two-trust-levels, trusted', () => {
   beforeAll(async () => {
     if (pool === undefined) throw new Error('no pool');
     folder = await mkdtemp(join(tmpdir(), 'assembled-'));

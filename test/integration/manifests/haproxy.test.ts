@@ -88,12 +88,9 @@ const VARIANTS: readonly (readonly [string, string])[] = [
 ];
 
 describe.each(VARIANTS)('%s', (name, poolYaml) => {
-  test('HAProxy accepts every configuration without a warning', async (context) => {
+  test('HAProxy accepts every configuration without a warning', async () => {
     const sizing = sizeText(poolYaml);
-    const missing = await lacking(sizing);
-    if (missing.length > 0) {
-      context.skip(`this HAProxy was built without ${missing.join(' and ')}`);
-    }
+    expect(await lacking(sizing), 'this HAProxy was built without them').toEqual([]);
     const objects = composeText(poolYaml);
     for (const pool of sizing.pools) {
       const balancer = await layDown(
@@ -117,8 +114,13 @@ describe.each(VARIANTS)('%s', (name, poolYaml) => {
   });
 });
 
-/** Older versions say so, newer ones say nothing. */
-const VALID = /^(Configuration file is valid\n)?$/;
+/** Older versions say so, newer ones say nothing, or that this machine has fewer processors than the cluster's nodes. */
+const VALID = new RegExp(
+  [
+    '^(Configuration file is valid\n)?$',
+    '^Warnings were found\\.\n(\\[NOTICE\\].*\n)*\\[WARNING\\].*binds \\d+ threads to a total of \\d+ CPUs .*\n$',
+  ].join('|'),
+);
 
 describe('the pool document server', () => {
   let server: ChildProcess | undefined;
