@@ -102,7 +102,7 @@ export function readWork(source: InputSource, problems: Problems): Work | undefi
   if (!/^https?:/.test(facts.serverUrl) || !URL.canParse(facts.serverUrl)) {
     return problems.add(
       'GITHUB_SERVER_URL',
-      facts.serverUrl,
+      source.env['GITHUB_SERVER_URL'] ?? facts.serverUrl,
       'write the URL of the Git server in this variable',
     );
   }

@@ -304,6 +304,12 @@ const LISTED = [
   new RegExp(`^\`[a-z-]+\` is (not given|".*"): (${REMEDIES.join('|')})`, 's'),
 ];
 
+test('a variable that is nothing but slashes is named with its value', () => {
+  expect(() => draft({ endpoint, context: '.' }, 'X64', { ...JOB, GITHUB_SERVER_URL: '/' })).toThrow(
+    '`GITHUB_SERVER_URL` is "/": write the URL of the Git server',
+  );
+});
+
 test('1,000 sets of inputs of any shape end in a plan or in listed problems, never in anything else', () => {
   const value = fc.oneof(
     fc.constantFrom('', 'true', 'false', '.', '1h', '3', endpoint, 'bake.hcl', '{{defaultContext}}', '{{x}}'),
