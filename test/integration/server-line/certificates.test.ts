@@ -56,8 +56,14 @@ const SCRIPT: string = pick(composeText(POOL), 'ConfigMap', 'main-haproxy').data
 /** The load balancer's files. */
 const FILES = ['balancer/tls.crt', 'balancer/ca.crt', 'balancer-client/tls.crt', 'balancer-client/ca.crt'];
 
+const { stdout: version } = await promisify(execFile)(haproxy, ['-v']);
 /** Before, a CA is taken up by a planned replacement. */
-const takesAuthorities = isAtLeast((await promisify(execFile)(haproxy, ['-v'])).stdout, [3, 3]);
+const takesAuthorities = isAtLeast(version, [3, 3]);
+/**
+ * Before, a build that a builder takes as it comes up is not counted: those who wait knock at that builder in turn, dial
+ * again, and one who is doing so when another builder becomes free is overtaken.
+ */
+const countsEveryBuild = isAtLeast(version, [3, 2]);
 
 /** New certificates for load balancer and client; the load balancer's folders change as the kubelet changes them. */
 async function renew(rig: Rig, authority: Authority, trusted: readonly Authority[]): Promise<KeyPair> {
@@ -125,6 +131,7 @@ test('a renewed certificate is taken up while builds run and wait; one that does
   await rig.startStandIns(AMD64, [0]);
   rig.announce(AMD64, 0);
   const balancer = await startByScript(rig, 11);
+  await expect.poll(() => balancer.usable(AMD64), WAIT).toBe(1);
   const builds = joinTimes(3).map((joined, index) => rig.join(`${index}`, rig.door(AMD64), joined));
   await expect.poll(() => statesOf(builds).filter((text) => text.includes('building')).length, WAIT).toBe(1);
   await expect.poll(async () => (await balancer.counters(AMD64)).queued, WAIT).toBe(2);
@@ -185,9 +192,13 @@ test('leaves, then the CA with an overlap, are changed under running and waiting
   const firstJoined = Date.now() - 600_000;
   const waiting = () => all.filter(({ state }) => state === 'waiting');
   const joinLine = async (): Promise<void> => {
-    const queued = waiting().length;
-    all.push(rig.join(`${all.length}`, rig.door(AMD64), firstJoined + 2 * all.length * PLACE_TICK_MS));
-    await expect.poll(async () => (await balancer.counters(AMD64)).queued, WAIT).toBe(queued + 1);
+    const build = rig.join(`${all.length}`, rig.door(AMD64), firstJoined + 2 * all.length * PLACE_TICK_MS);
+    all.push(build);
+    if (countsEveryBuild) {
+      await expect.poll(async () => (await balancer.counters(AMD64)).queued, WAIT).toBe(waiting().length);
+    } else {
+      await expect.poll(() => build.connected, WAIT).toBe(true);
+    }
   };
   const holder = rig.join('0', rig.door(AMD64), firstJoined);
   all.push(holder);
@@ -198,17 +209,19 @@ test('leaves, then the CA with an overlap, are changed under running and waiting
   const running: Array<Build | null> = [null, holder];
   const runningStates = () => running.map((build) => build?.state ?? real.process.exitCode);
 
+  const connections = () =>
+    countsEveryBuild ? statesOf(all) : all.map(({ name, state }) => `${name}: ${state}`);
   /** New files at the load balancer: whoever builds and whoever waits keeps the connection that he has. */
   const takeUp = async (what: string, authority: Authority, trusted: readonly Authority[]): Promise<void> => {
     const trustNow = () => readFile(join(rig.folder, 'balancer/ca.crt'), 'utf8');
-    const [before, counts, trustBefore] = [statesOf(all), takenUp(rig, balancer), await trustNow()];
+    const [before, counts, trustBefore] = [connections(), takenUp(rig, balancer), await trustNow()];
     const leaf = await renew(rig, authority, trusted);
     const newTrust = (await trustNow()) !== trustBefore;
     const changed = (file = ''): boolean => file.endsWith('tls.crt') || (newTrust && takesAuthorities);
     await expect
       .poll(() => takenUp(rig, balancer), WAIT)
       .toEqual(counts.map((count, index) => count + (changed(FILES[index]) ? 1 : 0)));
-    expect(statesOf(all), what).toEqual(before);
+    expect(connections(), what).toEqual(before);
     if (newTrust && !takesAuthorities) await replaceBalancer(what);
     expect(await shownBy(rig), what).toBe(await certificateOf(leaf));
     expect([running.length, waiting().length], what).toEqual([2, 2]);
@@ -237,12 +250,12 @@ test('leaves, then the CA with an overlap, are changed under running and waiting
     else last.leave();
     await expect.poll(() => old.gate.exitCode, WAIT).toBe(0);
     await old.stop();
-    const [next] = waiting();
-    if (next === undefined) throw new Error('nobody waits');
-    expect([running[1 - ordinal]?.state ?? 'building', waiting().length], what).toEqual(['building', 2]);
+    const line = waiting();
+    expect([running[1 - ordinal]?.state ?? 'building', line.length], what).toEqual(['building', 2]);
     builders[ordinal] = await rig.startBuilder(AMD64, ordinal, pair);
-    await expect.poll(() => next.state, { message: what, ...WAIT }).toBe('building');
-    running[ordinal] = next;
+    await expect.poll(() => waiting().length, { message: what, ...WAIT }).toBe(1);
+    running[ordinal] = line.find(({ state }) => state === 'building') ?? null;
+    if (countsEveryBuild) expect(running[ordinal], what).toBe(line[0]);
     await joinLine();
   };
 
@@ -261,7 +274,7 @@ test('leaves, then the CA with an overlap, are changed under running and waiting
 
   expect(watch().mostOnOne).toBe(1);
   expect(all.filter(({ state }) => state === 'lost')).toEqual([]);
-  expect(servedOrder(all)).toEqual(all.slice(0, -2).map(({ name }) => name));
+  if (countsEveryBuild) expect(servedOrder(all)).toEqual(all.slice(0, -2).map(({ name }) => name));
   const leftOver = await issue(rig.authority, join(rig.folder, 'left-over'), 'runner', []);
   await trust(leftOver, [nextAuthority]);
   const refused = rig.join('with a certificate of the old CA', { ...rig.door(AMD64), pair: leftOver });
