@@ -27,7 +27,6 @@ const ANSWER_SECONDS = 60;
  * (seen on 2.6.12). Older branches have that in their latest releases, which is not worth telling apart.
  */
 export function renderCertificateWatch({ adminSocketPath, folders }: CertificateWatch): string {
-  const known = folders.flatMap((_, index) => [`pair_${index}=`, `authorities_${index}=`]);
   return `ask() {
   socat -t ${ANSWER_SECONDS} - UNIX-CONNECT:${adminSocketPath} 2>&1
 }
