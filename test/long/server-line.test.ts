@@ -98,14 +98,17 @@ test('order over nine minutes: builders all busy, and no builder at all', {
 });
 
 test('order over nine minutes across a load balancer that was lost', { timeout: 20 * MINUTE }, async () => {
-  await using rig = await Rig.open({ pools: [{ name: AMD64, ceiling: 4 }], tls: true });
+  await using rig = await Rig.open({ pools: [{ name: AMD64, ceiling: 16 }], tls: true });
   const first = await rig.startBalancer(11);
-  const standIns = await rig.startStandIns(AMD64, [0, 1]);
-  for (const { ordinal } of standIns) rig.announce(AMD64, ordinal);
-  await expect.poll(() => first.usable(AMD64), WAIT).toBe(2);
+  const pair = await rig.builderPair(AMD64);
+  for (let ordinal = 0; ordinal < REAL; ordinal += 1) await rig.startBuilder(AMD64, ordinal, pair);
+  const standIns = await rig.startStandIns(AMD64, [REAL, REAL + 1]);
+  const count = REAL + standIns.length;
+  for (let ordinal = 0; ordinal < count; ordinal += 1) rig.announce(AMD64, ordinal);
+  await expect.poll(() => first.usable(AMD64), WAIT).toBe(count);
   // Older than all others, so that they have the builders again after the loss.
-  const holders = [10, 9].map((minutes) =>
-    rig.join(`holder ${minutes}`, rig.door(AMD64), Date.now() - minutes * MINUTE),
+  const holders = Array.from({ length: count }, (_, index) =>
+    rig.join(`holder ${index}`, rig.door(AMD64), Date.now() - (20 - index) * MINUTE),
   );
   await Promise.all(holders.map(({ granted }) => granted));
   const start = Date.now();
@@ -118,12 +121,12 @@ test('order over nine minutes across a load balancer that was lost', { timeout: 
   const second = await rig.startBalancer(12);
   const again = holders.map(({ name, token }) => rig.joinAt(`${name} again`, rig.door(AMD64), token));
   await Promise.all(again.map(({ granted }) => granted));
-  await expectDemand(second, AMD64, 32);
+  await expectDemand(second, AMD64, 30 + count);
   await sleep(Math.max(0, start + RELEASE_AT_MS - Date.now()));
-  await expectDemand(second, AMD64, 32);
+  await expectDemand(second, AMD64, 30 + count);
   await expectOrder(again, builds, 'after a loss');
   expect(builds.map(({ dials }) => dials).every((dials) => dials >= 2)).toBe(true);
-  expect(placeToken(start)).toBeGreaterThan(holders[1]?.token ?? 0);
+  expect(placeToken(start)).toBeGreaterThan(holders.at(-1)?.token ?? 0);
   expect(standIns.map((standIn) => mostAtOnce(standIn))).toEqual([1, 1]);
   expect(await second.mostOnOne(AMD64)).toBe(1);
 });
