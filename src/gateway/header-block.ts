@@ -1,6 +1,6 @@
 /** Header blocks put together from HEADERS and CONTINUATION frames (RFC 9113, section 4.3). */
 
-import { ErrorCode, Flag, FrameType, ProtocolError, stripPadding } from './frames.ts';
+import { ErrorCode, Flag, FRAME_HEADER_BYTES, FrameType, ProtocolError, stripPadding } from './frames.ts';
 
 /**
  * Bytes a header block may have. grpc-go takes up to 16 MiB of header list; BuildKit's error details, with the
@@ -46,9 +46,9 @@ export class HeaderBlockAssembler {
     const part = type === FrameType.headers ? stripPadding(type, flags, payload) : payload;
     const whole = (flags & Flag.endHeaders) !== 0;
     if (whole && this.#parts.length === 0) return this.#finish(part);
-    // The payload is a view of a chunk that may be reused by its owner.
+    // The payload is a view of a chunk that may be reused by its owner. An empty one counts, too: any number may come.
     this.#parts.push(Buffer.from(part));
-    this.#bytes += part.length;
+    this.#bytes += part.length + FRAME_HEADER_BYTES;
     if (this.#bytes > this.#maxBytes) {
       throw new ProtocolError(ErrorCode.enhanceYourCalm, `A header block over ${this.#maxBytes} bytes`);
     }

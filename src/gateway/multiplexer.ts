@@ -15,7 +15,7 @@ import type { MethodTracker } from './methods.ts';
 import { MuxBuilder } from './mux-builder.ts';
 import { MuxClient } from './mux-client.ts';
 import type { MuxStream } from './mux-stream.ts';
-import { Outlet } from './outlet.ts';
+import { Outlet, SOCKET_HIGH_WATER_BYTES } from './outlet.ts';
 import { PingRelay } from './ping-relay.ts';
 import type { PoolConnection } from './pool-connection.ts';
 import type { PoolEnd } from './pool-end.ts';
@@ -26,6 +26,13 @@ export const MAX_CLIENTS = 64;
 
 /** Bytes for all clients together that wait for them, above which the builder is not read. */
 export const MAX_WAITING_BYTES = 40 * 1024 * 1024;
+
+/**
+ * Bytes handed to a socket and not yet taken by the kernel, above which nothing is read that could add to them.
+ * DATA stops at half of it by itself: what goes further are frames of the connection and headers, of which a client
+ * that asks and does not listen would have any number made (RFC 9113, section 10.5).
+ */
+export const MAX_UNREAD_BYTES = 2 * SOCKET_HIGH_WATER_BYTES;
 
 /** Milliseconds that state may last before the client with most bytes waiting is cut. */
 const STUCK_TIMEOUT_MS = 10_000;
@@ -71,10 +78,10 @@ export class Multiplexer {
     return this.#wanted;
   }
 
-  /** Bytes of DATA that wait for clients. */
+  /** Bytes that wait for clients. */
   get waitingBytes(): number {
     let bytes = 0;
-    for (const client of this.#clients) bytes += client.outlet.queuedBytes;
+    for (const client of this.#clients) bytes += client.unreadBytes;
     return bytes;
   }
 
@@ -206,6 +213,7 @@ export class Multiplexer {
     const builder = this.#builder;
     builder?.outlet.flush();
     for (const client of this.#clients) client.outlet.flush();
+    this.#restrain();
     this.#boundWaiting();
     this.#tracker.settle();
     this.#tellWanted();
@@ -277,6 +285,16 @@ export class Multiplexer {
     }
   }
 
+  /** Reads on from those only whose next frames have somewhere to go, and their answers, too. */
+  #restrain(): void {
+    const upstream = this.#builder?.connection.socket.writableLength ?? 0;
+    for (const { socket } of this.#clients) {
+      const full = Math.max(upstream, socket.writableLength) > MAX_UNREAD_BYTES;
+      if (full && !socket.isPaused()) socket.pause();
+      else if (!full && socket.isPaused()) socket.resume();
+    }
+  }
+
   #boundWaiting(): void {
     const stuck = this.waitingBytes > MAX_WAITING_BYTES;
     if (stuck && this.#stuckTimer === undefined) {
@@ -293,10 +311,10 @@ export class Multiplexer {
   }
 
   #cutFullest(): void {
-    const fullest = [...this.#clients].sort((a, b) => b.outlet.queuedBytes - a.outlet.queuedBytes)[0];
+    const fullest = [...this.#clients].sort((a, b) => b.unreadBytes - a.unreadBytes)[0];
     if (fullest === undefined) return;
     this.#events.onWarning?.(
-      `A client that does not read was cut: ${fullest.outlet.queuedBytes} bytes were waiting for it`,
+      `A client that does not read was cut: ${fullest.unreadBytes} bytes were waiting for it`,
     );
     fullest.socket.destroy();
     this.#builder?.connection.socket.resume();

@@ -37,6 +37,9 @@ const MAX_REQUEST_HEADER_BYTES = 1024 * 1024;
 /** Open streams of one client. */
 const MAX_STREAMS = 1_000;
 
+/** Bytes of headers of a client's requests that wait for a builder; a build's are a few kB. */
+export const MAX_WAITING_HEADER_BYTES = 4 * 1024 * 1024;
+
 const BUILDER_LOST: Refusal = {
   status: GrpcStatus.unavailable,
   message: 'the connection to the builder was lost',
@@ -103,6 +106,11 @@ export class MuxClient {
       },
       { frameBytes: DEFAULT_MAX_FRAME_SIZE, dataBytes: DEFAULT_MAX_FRAME_SIZE },
     );
+  }
+
+  /** What waits for it: DATA in its lanes, and whatever its socket has not taken yet. */
+  get unreadBytes(): number {
+    return this.outlet.queuedBytes + this.socket.writableLength;
   }
 
   /** The first frames a client gets: they keep it content until there is a builder. */
@@ -286,7 +294,11 @@ export class MuxClient {
     if (streamId % 2 === 0) throw new ProtocolError(ErrorCode.protocolError, 'a stream with an even id');
     this.#lastStreamId = streamId;
     const stream = new MuxStream(this, streamId, fieldValue(fields, ':path') ?? '', this.#initialWindow);
-    if (this.streams.size >= MAX_STREAMS || this.#goneAway) {
+    if (
+      this.streams.size >= MAX_STREAMS ||
+      this.#goneAway ||
+      this.#waitingHeaderBytes() > MAX_WAITING_HEADER_BYTES
+    ) {
       this.outlet.reset(stream.down, ErrorCode.refusedStream);
       return;
     }
@@ -310,6 +322,12 @@ export class MuxClient {
       }
     }
     this.#events.upstream().headers(stream.up, fields, endStream);
+  }
+
+  #waitingHeaderBytes(): number {
+    let bytes = 0;
+    for (const { up } of this.streams.values()) if (up.id === 0) bytes += up.headerBytes;
+    return bytes;
   }
 
   #solving(): boolean {

@@ -53,6 +53,16 @@ export class Lane<Owner> {
   get idle(): boolean {
     return this.queue.length === 0;
   }
+
+  /** Bytes of the headers that wait here. */
+  get headerBytes(): number {
+    let bytes = 0;
+    for (const item of this.queue) {
+      if (item.kind !== 'headers') continue;
+      for (const { name, value } of item.fields) bytes += name.length + value.length;
+    }
+    return bytes;
+  }
 }
 
 export interface OutletEvents<Owner> {
