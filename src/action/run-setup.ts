@@ -42,9 +42,7 @@ export async function runSetup(
       signal,
       onState: (state) => core.saveState(STATE_SETUP, JSON.stringify(state)),
     });
-    const platforms = plan.nodes.map((node) =>
-      (node.platforms.length > 0 ? node.platforms : [`linux/${node.arch}`]).join(','),
-    );
+    const platforms = plan.nodes.map(({ builds }) => builds.join(','));
     core.setOutput('name', builder.name);
     core.setOutput('driver', 'remote');
     core.setOutput('platforms', platforms.join(','));

@@ -111,14 +111,37 @@ function nodesOfTemplate(draft: DraftPlan): readonly PlannedNode[] {
     return {
       arch,
       platforms: NATIVE_PLATFORMS[arch].flatMap((text) => parsePlatform(text) ?? []),
-      node: { arch, endpoint: result.endpoint, tls: draft.tls, proxies: undefined, maxBuilders: undefined },
+      node: {
+        arch,
+        endpoint: result.endpoint,
+        builds: [`linux/${arch}`],
+        tls: draft.tls,
+        proxies: undefined,
+        maxBuilders: undefined,
+      },
     };
   };
   // An address without {arch} is one line, whose builders build whatever they can.
   if (!template.text.includes('{arch}')) {
-    return [{ ...offer(draft.runnerArch ?? 'amd64').node, platforms: [] }];
+    const arch = archOfAll(draft.platforms) ?? draft.runnerArch ?? 'amd64';
+    const platforms = draft.platforms.map(({ text }) => text);
+    return [planNode(offer(arch), platforms)];
   }
   return choose(draft, ARCHITECTURES.map(offer), 'the endpoint');
+}
+
+/** The one architecture that runs all of them natively, if there is one. */
+function archOfAll(platforms: readonly Platform[]): Arch | undefined {
+  if (platforms.length === 0) return undefined;
+  return ARCHITECTURES.find((arch) => {
+    const natives = NATIVE_PLATFORMS[arch].flatMap((text) => parsePlatform(text) ?? []);
+    return platforms.every((wanted) => natives.some((offered) => serves(offered, wanted)));
+  });
+}
+
+/** `asked`: those of the platforms asked for that are built there. */
+function planNode({ node }: Offer, asked: readonly string[]): PlannedNode {
+  return { ...node, platforms: asked, builds: asked.length > 0 ? asked : node.builds };
 }
 
 function nodesOfDocument(draft: DraftPlan, document: PoolDocument): readonly PlannedNode[] {
@@ -137,11 +160,19 @@ function offerOf(draft: DraftPlan, entry: PoolArchitecture): Offer | undefined {
     node: {
       arch,
       endpoint: result.endpoint,
-      tls: entry.tls === null ? draft.tls : { serverName: entry.tls.server_name, ...draft.tls },
+      builds: entry.platforms,
+      tls: tlsOf(draft, entry),
       proxies: entry.proxies ?? undefined,
       maxBuilders: entry.max_builders,
     },
   };
+}
+
+function tlsOf({ pool, tls }: DraftPlan, entry: PoolArchitecture): TlsMaterial | undefined {
+  if (entry.tls !== null) return { serverName: entry.tls.server_name, ...tls };
+  // A CA alone may be there for the document's own server: the document says that the line speaks no TLS.
+  const forDocument = pool.kind === 'document' && pool.url.startsWith('https:');
+  return forDocument && tls?.cert === undefined && tls?.serverName === undefined ? undefined : tls;
 }
 
 function choose(draft: DraftPlan, offers: readonly Offer[], pool: string): readonly PlannedNode[] {
@@ -154,7 +185,7 @@ function choose(draft: DraftPlan, offers: readonly Offer[], pool: string): reado
         `${pool} has no builders for this runner's architecture (${draft.runnerArch ?? 'not one that pools serve'}): name one of ${list} in \`platforms\``,
       ]);
     }
-    return [{ ...own.node, platforms: [] }];
+    return [planNode(own, [])];
   }
   const problems: string[] = [];
   const wanted = new Map<Offer, string[]>();
@@ -169,6 +200,6 @@ function choose(draft: DraftPlan, offers: readonly Offer[], pool: string): reado
   if (problems.length > 0) throw new PlanProblems(problems);
   return inOrder.flatMap((offer) => {
     const platforms = wanted.get(offer);
-    return platforms === undefined ? [] : [{ ...offer.node, platforms }];
+    return platforms === undefined ? [] : [planNode(offer, platforms)];
   });
 }

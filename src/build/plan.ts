@@ -45,6 +45,8 @@ export interface PlannedNode {
   readonly endpoint: Endpoint;
   /** Those of the platforms asked for that are built here, as they were written; empty: the builder's own. */
   readonly platforms: readonly string[];
+  /** What to say that its builder builds before there is one: those asked for, else what the pool document says. */
+  readonly builds: readonly string[];
   /** Undefined: plain TCP. */
   readonly tls: TlsMaterial | undefined;
   /** What the line is called in the metrics; undefined: unknown. */

@@ -10,7 +10,7 @@ import { type Hold, type LineAction, type LineState, nextAction } from './line-o
 import { addBuilds, type BuildTotals, type LineReport, NO_BUILDS, type WaitReport } from './setup-report.ts';
 
 /** One line, and what its builder is for. */
-export type LineNode = Pick<PlannedNode, 'arch' | 'endpoint' | 'platforms' | 'tls'>;
+export type LineNode = Pick<PlannedNode, 'arch' | 'endpoint' | 'platforms' | 'builds' | 'tls'>;
 
 export interface LinesOptions {
   readonly nodes: readonly LineNode[];
@@ -141,7 +141,7 @@ class Line {
 
   async open(advance: () => void): Promise<void> {
     this.#advance = advance;
-    const { arch, platforms } = this.#node;
+    const { arch, builds } = this.#node;
     this.#gateway = await openGateway({
       folder: this.#options.folder,
       carry: 'multiplex',
@@ -151,7 +151,7 @@ class Line {
       standIn: new PoolStandIn({
         id: `pool-${arch}`,
         labels: { 'buildkit-pool.builder': 'none yet' },
-        platforms: platforms.length > 0 ? platforms : [`linux/${arch}`],
+        platforms: builds,
         buildkitVersion: this.#options.assumedVersion,
       }),
     });

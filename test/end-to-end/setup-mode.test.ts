@@ -9,7 +9,6 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
-  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -22,10 +21,12 @@ import type { ConnectionRecord } from '../../src/local/connection-record.ts';
 import { identify, isAlive } from '../../src/process-identity.ts';
 import { endGateway, startGateway } from '../../src/setup/gateway-process.ts';
 import { dockerfileRunning, makeContext } from '../support/action.ts';
+import { entriesUnder } from '../support/files.ts';
 import { FakeRunner, Job } from '../support/job.ts';
 import {
+  countersOf,
   eventually,
-  makeSleepContext,
+  makeHeldContext,
   openLocalPool,
   sessionsOf,
   startBuildctl,
@@ -56,19 +57,16 @@ const context = (script: string) => {
   return path;
 };
 const fresh = () => `--build-arg=ID=${randomBytes(4).toString('hex')}`;
-const totalSessions = async () => (await pool.readCounters())?.totalSessions ?? 0;
+const totalSessions = async () => (await countersOf(pool)).totalSessions;
 const inLine = async (count: number) =>
-  await eventually(`${count} in line`, async () => (await sessionsOf(pool)) === count, 30_000);
-/** Keeps the only builder busy for so long. */
-const occupy = async (seconds: number) => {
-  const build = startBuildctl(
-    pool.endpoint,
-    makeSleepContext(folder, seconds),
-    randomBytes(4).toString('hex'),
-  );
+  await eventually(`${count} in line`, async () => (await sessionsOf(pool)) === count);
+/** Keeps the only builder busy until its build is let go. */
+const occupy = async () => {
+  const held = makeHeldContext(folder);
+  const build = startBuildctl(pool.endpoint, held.context, randomBytes(4).toString('hex'));
   cleanups.push(() => build.process.kill('SIGKILL'));
-  await inLine(1);
-  return build;
+  await eventually('the builder is busy', () => held.running() === 1);
+  return { ...build, letGo: () => held.release() };
 };
 
 beforeAll(async () => {
@@ -79,6 +77,8 @@ beforeAll(async () => {
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0)) cleanup();
   await inLine(0);
+  // The load balancer may not have noticed yet that the builder was killed.
+  await eventually('the builder is back', () => pool.readyBuilders() === 1);
   await pool.untilReady(1);
 });
 afterAll(async () => {
@@ -119,14 +119,20 @@ describe('the builder that a set-up step leaves', () => {
     await inLine(0);
 
     const job = await setUp({ hold: 'step' });
-    const blocker = await occupy(15);
+    const blocker = await occupy();
     const records: ConnectionRecord[] = [];
     const record = (connection: ConnectionRecord) => records.push(connection);
     pool.events.on('record', record);
     const from = Date.now();
     const theirs = await setUpBuildx(job, 'theirs', job.action.outputs['endpoint'] ?? '');
     expect(theirs).toMatch(/Status: +running\n/);
-    const built = await buildAndPush(job, dockerfile);
+    const building = buildAndPush(job, dockerfile);
+    const waiting = inLine(2).then(async () => {
+      // Long enough to be told from no wait at all.
+      await new Promise((done) => setTimeout(done, 1_500));
+      blocker.letGo();
+    });
+    const [built] = await Promise.all([building, waiting]);
     expect((await blocker.ended).code).toBe(0);
     expect(Date.now() - from).toBeGreaterThan(1_000);
     expect(built.inspect).toContain('Status:           running');
@@ -182,13 +188,17 @@ describe('the builder that a set-up step leaves', () => {
 
   test('keeps its place for a client that gave up and comes again', async () => {
     const job = await setUp();
-    const blocker = await occupy(10);
+    const blocker = await occupy();
     const before = await totalSessions();
     const first = job.step(['build', fresh(), context('echo never')]);
     await inLine(2);
     first.process.kill('SIGINT');
     await first.ended;
-    expect((await job.buildx('build', fresh(), context('echo built'))).code).toBe(0);
+    const again = job.buildx('build', fresh(), context('echo built'));
+    // Meanwhile it has come.
+    await new Promise((done) => setTimeout(done, 2_000));
+    blocker.letGo();
+    expect((await again).code).toBe(0);
     expect((await blocker.ended).code).toBe(0);
     expect(await totalSessions()).toBe(before + 1);
     await job.post();
@@ -222,23 +232,26 @@ test('a container that shares the runner’s temporary folder builds through the
 
 describe('what goes wrong', () => {
   test('no builder in time: the build says so, and the next one has all its time again', async () => {
-    const job = await setUp({ 'queue-timeout': '2s' });
-    const blocker = await occupy(60);
+    const job = await setUp({ 'queue-timeout': '5s' });
+    const blocker = await occupy();
     const { code, log } = await job.buildx('build', fresh(), context('echo never'));
     expect(code).toBe(1);
-    expect(log).toMatch(/no builder became free within 2 s: .*; a longer queue-timeout waits longer/);
+    expect(log).toMatch(/no builder became free within 5 s: .*; a longer queue-timeout waits longer/);
     await inLine(1);
     blocker.process.kill('SIGKILL');
+    await inLine(0);
     expect((await job.buildx('build', fresh(), context('echo built'))).code).toBe(0);
     await job.post();
     expect(job.report.lines[0]?.waits.map((wait) => wait.outcome)).toEqual(['queue-timeout', 'released']);
   });
 
   test('a pool that can’t be had at all: at once', async () => {
-    const job = await setUp({ endpoint: 'tcp://nowhere.invalid:1', 'queue-timeout': '1h' });
+    // No part of a name may be so long: no name server has to be asked.
+    const host = `${'x'.repeat(64)}.invalid`;
+    const job = await setUp({ endpoint: `tcp://${host}:1`, 'queue-timeout': '1h' });
     const { code, log } = await job.buildx('build', context('echo never'));
     expect(code).toBe(1);
-    expect(log).toContain('tcp://nowhere.invalid:1 names an unknown host (ENOTFOUND)');
+    expect(log).toContain(`tcp://${host}:1 names an unknown host (ENOTFOUND)`);
     await job.post();
   });
 
@@ -250,7 +263,7 @@ describe('what goes wrong', () => {
       fresh(),
       context('echo in-the-$((40+2)); sleep 60'),
     ]);
-    await eventually('the build is in its step', () => build.log().includes('in-the-42'), 60_000);
+    await eventually('the build is in its step', () => build.log().includes('in-the-42'));
     expect(pool.killBuilder(0, 'SIGKILL')).toBe(true);
     const { code, log } = await build.ended;
     expect(code).toBe(1);
@@ -350,15 +363,14 @@ describe('the end of the job', () => {
     'cancelled while %s: post gives the place back',
     async (phase) => {
       const job = await setUp();
-      const blocker = phase === 'building' ? undefined : await occupy(60);
+      const blocker = phase === 'building' ? undefined : await occupy();
       const build = job.step([
         'build',
         '--progress=plain',
         fresh(),
         context('echo in-the-$((40+2)); sleep 60'),
       ]);
-      if (blocker === undefined)
-        await eventually('it builds', () => build.log().includes('in-the-42'), 60_000);
+      if (blocker === undefined) await eventually('it builds', () => build.log().includes('in-the-42'));
       else await inLine(2);
       build.process.kill('SIGINT');
       await job.post();
@@ -380,7 +392,7 @@ describe('the end of the job', () => {
       fresh(),
       context('echo in-the-$((40+2)); sleep 60'),
     ]);
-    await eventually('it builds', () => build.log().includes('in-the-42'), 60_000);
+    await eventually('it builds', () => build.log().includes('in-the-42'));
     process.kill(job.gatewayPid, 'SIGSTOP');
     expect((await job.post()).code).toBe(0);
     expect((await build.ended).code).toBe(1);
@@ -411,6 +423,7 @@ describe('the end of the job', () => {
       INPUT_NAME: 'orphan',
       INPUT_HOLD: 'job',
     });
+    cleanups.push(() => runner.process.kill('SIGKILL'));
     await runner.ready();
     const states = readFileSync(join(temp, 'state'), 'utf8').split('\n');
     const state = JSON.parse(states[states.findLastIndex((line) => line.startsWith('setup<<')) + 1] ?? '');
@@ -421,7 +434,7 @@ describe('the end of the job', () => {
     expect((await build.ended).code, build.log()).toBe(0);
     expect(await sessionsOf(pool)).toBe(1);
     runner.process.kill('SIGKILL');
-    await eventually('the gateway has ended', () => !isAlive(state.gateway), 30_000);
+    await eventually('the gateway has ended', () => !isAlive(state.gateway));
     await inLine(0);
     expect(existsSync(join(dockerConfig, 'buildx/instances/orphan'))).toBe(false);
     expect(existsSync(join(dockerConfig, 'buildx/current'))).toBe(false);
@@ -464,6 +477,7 @@ test.each(['SIGTERM', 'SIGKILL'] as const)(
             arch: 'amd64',
             endpoint,
             platforms: [],
+            builds: ['linux/amd64'],
             tls: { key, ca: key, cert: key },
           },
         ],
@@ -494,7 +508,7 @@ test.each(['SIGTERM', 'SIGKILL'] as const)(
           return [];
         }
       }),
-      ...readdirSync(run, { recursive: true, withFileTypes: true })
+      ...entriesUnder(run)
         .filter((entry) => entry.isFile())
         .map((entry) => readFileSync(join(entry.parentPath, entry.name), 'latin1')),
     ];

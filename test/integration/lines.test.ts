@@ -11,7 +11,14 @@ import type { Hold } from '../../src/setup/line-order.ts';
 import { type LineNode, Lines } from '../../src/setup/lines.ts';
 import { makeContext } from '../support/action.ts';
 import { findProgram } from '../support/buildkitd.ts';
-import { eventually, openLocalPool, type PlainBuild, sessionsOf, startPlain } from '../support/local-pool.ts';
+import {
+  countersOf,
+  eventually,
+  openLocalPool,
+  type PlainBuild,
+  sessionsOf,
+  startPlain,
+} from '../support/local-pool.ts';
 
 type Pool = Awaited<ReturnType<typeof openLocalPool>>;
 
@@ -38,7 +45,7 @@ afterAll(async () => {
 
 const sessions = async () => await Promise.all(pools.map(sessionsOf));
 const total = async () =>
-  await Promise.all(pools.map(async (pool) => (await pool.readCounters())?.totalSessions ?? 0));
+  await Promise.all(pools.map(async (pool) => (await countersOf(pool)).totalSessions));
 
 interface Opened {
   readonly lines: Lines;
@@ -50,7 +57,7 @@ interface Opened {
 async function openLines(
   options: { archs?: readonly ('amd64' | 'arm64')[]; hold?: Hold; lingerMs?: number } = {},
 ): Promise<Opened> {
-  const { archs = ['amd64', 'arm64'], hold = 'step', lingerMs = 200 } = options;
+  const { archs = ['amd64', 'arm64'], hold = 'step', lingerMs = 1_000 } = options;
   const nodes: LineNode[] = archs.map((arch, index) => {
     const result = parseEndpoint(pools[index]?.endpoint ?? '', arch);
     if (result.kind === 'problem') throw new Error(result.problem);
@@ -58,6 +65,7 @@ async function openLines(
       arch,
       endpoint: result.endpoint,
       platforms: [`linux/${arch}`],
+      builds: [`linux/${arch}`],
       tls: undefined,
       proxies: undefined,
       maxBuilders: undefined,
@@ -69,7 +77,7 @@ async function openLines(
     folder,
     hold,
     lingerMs,
-    queueTimeoutMs: 60_000,
+    queueTimeoutMs: 600_000,
     assumedVersion: ASSUMED_BUILDKIT_VERSION,
     log: (line) => log.push(line),
     onChange: () => {},

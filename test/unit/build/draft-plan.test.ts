@@ -121,8 +121,15 @@ describe('an endpoint', () => {
 
   test('without {arch} is one line, whose builders build all there is', () => {
     const pool = { kind: 'endpoint', endpoint: { text: 'tcp://one:1', from: 'BUILDKIT_HOST' } } as const;
-    expect(nodes(draft(['linux/arm64', 'linux/riscv64', 'linux/mips64'], { pool }))).toEqual([
-      ['amd64', 'tcp://one:1', []],
+    const asked = ['linux/arm64', 'linux/riscv64', 'linux/mips64'];
+    expect(nodes(draft(asked, { pool }))).toEqual([['amd64', 'tcp://one:1', asked]]);
+    expect(nodes(draft([], { pool }))).toEqual([['amd64', 'tcp://one:1', []]]);
+  });
+
+  test('without {arch} is the line of the architecture that runs all that is asked for', () => {
+    const pool = { kind: 'endpoint', endpoint: { text: 'tcp://arm:1', from: 'endpoint' } } as const;
+    expect(nodes(draft(['linux/arm64', 'linux/arm/v6'], { pool }))).toEqual([
+      ['arm64', 'tcp://arm:1', ['linux/arm64', 'linux/arm/v6']],
     ]);
   });
 
@@ -189,6 +196,37 @@ describe('a document', () => {
     // A runner of any kind can have builds made elsewhere.
     expect(nodes(draft(['linux/arm64'], { runnerArch: undefined }), small)).toHaveLength(1);
   });
+});
+
+describe('what its builder builds, before there is one', () => {
+  const builds = (of: DraftPlan, from?: PoolDocument) => settlePlan(of, from).nodes.map((node) => node.builds);
+  const pool = { kind: 'endpoint', endpoint: { text: 'tcp://arm:1', from: 'endpoint' } } as const;
+
+  test('is what was asked for', () => {
+    expect(builds(draft(['linux/arm64', 'linux/386']))).toEqual([['linux/386'], ['linux/arm64']]);
+    expect(builds(draft(['linux/arm64', 'linux/amd64']), document)).toEqual([
+      ['linux/amd64'],
+      ['linux/arm64'],
+    ]);
+    expect(builds(draft(['linux/arm64', 'linux/amd64'], { pool }))).toEqual([['linux/arm64', 'linux/amd64']]);
+  });
+
+  test('else what the pool says, else its own architecture', () => {
+    expect(builds(draft([], { runnerArch: 'arm64' }), document)).toEqual([['linux/arm64', 'linux/arm/v7']]);
+    expect(builds(draft([], { runnerArch: 'arm64' }))).toEqual([['linux/arm64']]);
+    expect(builds(draft([], { runnerArch: 'arm64', pool }))).toEqual([['linux/arm64']]);
+  });
+});
+
+test('a CA that is there for the document’s own server does not make a plain line speak TLS', () => {
+  const tlsOf = (url: string, tls: DraftPlan['tls']) =>
+    settlePlan(draft([], { pool: { kind: 'document', url, endpoint: undefined }, tls }), document).nodes.map(
+      (node) => node.tls,
+    );
+  expect(tlsOf('https://pool/pool.json', { ca: 'pem' })).toEqual([undefined]);
+  expect(tlsOf('http://pool/pool.json', { ca: 'pem' })).toEqual([{ ca: 'pem' }]);
+  const mutual = { ca: 'pem', cert: 'pem', key: 'pem' };
+  expect(tlsOf('https://pool/pool.json', mutual)).toEqual([mutual]);
 });
 
 test('platforms as people write them', () => {

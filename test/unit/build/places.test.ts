@@ -45,6 +45,7 @@ async function line(arch: Arch): Promise<PlannedNode> {
     arch,
     endpoint: { host: '127.0.0.1', port, url: `tcp://127.0.0.1:${port}` },
     platforms: [],
+    builds: [],
     tls: undefined,
     proxies: undefined,
     maxBuilders: undefined,
