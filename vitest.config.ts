@@ -12,6 +12,8 @@ const project = (name: string, seconds: number) => ({
 
 export default defineConfig({
   test: {
+    // Under sudo it would leave a folder of root's in node_modules.
+    cache: false,
     // Real builders share two cores: one file at a time keeps the measured states meaningful.
     fileParallelism: false,
     projects: [

@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
+import { ensurePrograms } from '../src/local/programs.ts';
 import { findProgram, startBuildkitd } from '../test/support/buildkitd.ts';
 import { median } from './median.ts';
 
@@ -61,50 +62,45 @@ export async function main(args: readonly string[]): Promise<DataResult[]> {
     if (!Number.isInteger(value) || value < 0) throw new Error(`--${name} must be a whole number`);
     return value;
   };
-  const folder = await mkdtemp(join(tmpdir(), 'bkp-bench-'));
-  const buildkitd = await startBuildkitd({ root: join(folder, 'root') });
-  const delayMs = number('delay-ms');
-  const program = join(folder, 'carrier.mjs');
-  await build({
-    entryPoints: [fileURLToPath(new URL('./carrier.ts', import.meta.url))],
-    outfile: program,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node24',
-    logLevel: 'warning',
+  const sizes = { send: number('context-mib'), fetch: number('result-mib') };
+  const [delayMs, rounds] = [number('delay-ms'), number('rounds')];
+  const programs = await ensurePrograms(['buildkitd', 'buildx', 'runc'], {
+    install: true,
+    log: console.error,
   });
+  process.env['BUILDKITD'] = programs.buildkitd;
+  process.env['BUILDX'] = programs.buildx;
   const results: DataResult[] = [];
-  try {
-    const sizes = { send: number('context-mib'), fetch: number('result-mib') };
+  {
+    await using started = new AsyncDisposableStack();
+    const folder = await mkdtemp(join(tmpdir(), 'bkp-bench-'));
+    started.defer(() => rm(folder, { recursive: true, force: true }));
+    const buildkitd = await startBuildkitd({ root: join(folder, 'root') });
+    started.defer(() => buildkitd.stop());
+    const program = join(folder, 'carrier.mjs');
+    await build({
+      entryPoints: [fileURLToPath(new URL('./carrier.ts', import.meta.url))],
+      outfile: program,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      target: 'node24',
+      logLevel: 'warning',
+    });
     for (const job of ['send', 'fetch'] as const) await writeContext(join(folder, job), sizes[job]);
-    const proxy =
-      delayMs > 0
-        ? await startChild(program, ['delay', new URL(buildkitd.address).port, String(delayMs / 2)])
-        : undefined;
-    const networks = [
-      { network: 'loopback', address: buildkitd.address },
-      ...(proxy === undefined ? [] : [{ network: `${delayMs} ms`, address: proxy.told }]),
-    ];
+    const networks = [{ network: 'loopback', address: buildkitd.address }];
+    if (delayMs > 0) {
+      const { port } = new URL(buildkitd.address);
+      const proxy = await startChild(program, ['delay', port, String(delayMs / 2)]);
+      started.defer(() => void proxy.child.kill());
+      networks.push({ network: `${delayMs} ms`, address: proxy.told });
+    }
     for (const { network, address } of networks) {
       for (const job of ['send', 'fetch'] as const) {
-        results.push(
-          ...(await compare({
-            folder,
-            network,
-            address,
-            job,
-            mib: sizes[job],
-            rounds: number('rounds'),
-            program,
-          })),
-        );
+        const comparison = { folder, network, address, job, mib: sizes[job], rounds, program };
+        results.push(...(await compare(comparison)));
       }
     }
-    proxy?.child.kill();
-  } finally {
-    await buildkitd.stop();
-    await rm(folder, { recursive: true, force: true });
   }
   console.table(
     results.map(({ network, job, path, mib, seconds, ratio, cpuSecondsPerGib, peakMib }) => ({

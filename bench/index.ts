@@ -1,6 +1,9 @@
 // `npm run bench -- NAME`: each benchmark prints a small table and JSON.
+import { becomeRoot } from '../src/local/root.ts';
+
 const [name = '', ...args] = process.argv.slice(2);
 
+if (['burst', 'data', 'start'].includes(name)) becomeRoot();
 switch (name) {
   case 'burst':
     await (await import('./burst.ts')).main(args);

@@ -3,9 +3,9 @@
  * unchanged context, in turn. The difference, less what buildx itself takes to start, is ours.
  */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { startLocalPool } from '../src/local/pool.ts';
 import { ensurePrograms } from '../src/local/programs.ts';
@@ -22,6 +22,9 @@ export async function main(args: string[]): Promise<void> {
   );
   const folder = mkdtempSync(join(tmpdir(), 'bench-start-'));
   writeFileSync(join(folder, 'Dockerfile'), 'FROM scratch\nCOPY Dockerfile /\n');
+  const bin = join(folder, 'bin');
+  mkdirSync(bin);
+  symlinkSync(programs.buildx, join(bin, 'buildx'));
   const pool = await startLocalPool({
     programs,
     archs: [process.arch === 'arm64' ? 'arm64' : 'amd64'],
@@ -36,7 +39,7 @@ export async function main(args: string[]): Promise<void> {
     await pool.untilReady(1);
     const env = {
       ...process.env,
-      PATH: `${dirname(programs.buildx)}:${process.env['PATH']}`,
+      PATH: `${bin}:${process.env['PATH']}`,
       RUNNER_TEMP: folder,
       INPUT_ENDPOINT: pool.endpoint,
       INPUT_CONTEXT: folder,

@@ -11,3 +11,5 @@ try {
 } catch (error) {
   core.setFailed(error instanceof Error ? error.message : String(error));
 }
+// What was given up, such as a download, must not hold up the end of a cancelled step.
+if (cancelled.signal.aborted) process.exit();

@@ -32,14 +32,17 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
     if (draft.tls?.key !== undefined) core.setSecret(draft.tls.key);
   }
   for (const warning of draft.warnings) core.warning(warning);
-  const plan = await settle(draft, signal, (message) => core.warning(message)).catch((error: unknown) => {
+  const orCancelled = (error: unknown): undefined => {
     if (!signal.aborted) throw error;
-  });
+    return undefined;
+  };
+  const plan = await settle(draft, signal, (message) => core.warning(message)).catch(orCancelled);
   if (plan === undefined) return 'cancelled; nothing had been asked for yet';
 
   // Installed before the line is joined: no builder has to wait for a download.
-  const wanted = wantedBuildx(plan);
-  const installed = wanted === undefined ? undefined : await findBuildx(env, wanted);
+  const wanted = wantedBuildx(plan, signal);
+  const installed = wanted === undefined ? undefined : await findBuildx(env, wanted).catch(orCancelled);
+  if (wanted !== undefined && installed === undefined) return 'cancelled; no builder had been asked for yet';
   const folder = await makeRunFolder(env);
   const leftBehind = new LeftBehind(folder);
   const buildx = installed === undefined ? findBuildx(env) : Promise.resolve(installed);
@@ -92,11 +95,12 @@ export async function runAction(env: NodeJS.ProcessEnv, signal: AbortSignal): Pr
   }
 }
 
-function wantedBuildx({ buildxVersion, work }: Plan): WantedBuildx | undefined {
+function wantedBuildx({ buildxVersion, work }: Plan, signal: AbortSignal): WantedBuildx | undefined {
   if (buildxVersion === undefined) return undefined;
   return {
     version: buildxVersion,
     asPlugin: work.kind === 'run' || work.kind === 'setup',
     onProgress: (line) => core.info(line),
+    signal,
   };
 }

@@ -60,24 +60,46 @@ export interface ReadingPlace {
   readonly signal: AbortSignal;
 }
 
-/** What bake files come to. Rejects with a `BakeProblem`, or when the signal comes. */
+/**
+ * What bake files come to. Rejects with a `BakeProblem`, or when the signal comes.
+ * A buildx that crashes over it is asked again: 0.16.0 does so now and then as it ends (a race in its
+ * util/progress/printer.go), and reading changes nothing.
+ */
 export async function readDefinition(work: BakeReading, place: ReadingPlace): Promise<BakeDefinition> {
-  const { buildx, builder } = place;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return parseDefinition(await print(work, place));
+    } catch (error) {
+      if (place.signal.aborted || error instanceof BakeProblem) throw error;
+      if (isCrash(error) && attempt < MAX_ATTEMPTS) continue;
+      throw new BakeProblem(`has no readable bake definition: ${lastLineOf(error)}`);
+    }
+  }
+}
+
+async function print(
+  work: BakeReading,
+  { buildx, builder, cwd, env, signal }: ReadingPlace,
+): Promise<string> {
   const command = printCommand(work, { builder, version: await buildx.version() });
   const running = promisify(execFile)(buildx.command, [...buildx.prefix, ...command.args], {
-    cwd: resolve(place.cwd, command.folder ?? '.'),
-    env: { ...place.env, ...command.env },
+    cwd: resolve(cwd, command.folder ?? '.'),
+    env: { ...env, ...command.env },
     maxBuffer: MAX_DEFINITION_BYTES,
-    signal: place.signal,
+    signal,
   });
   // A bake file read from stdin has nobody to write it.
   running.child.stdin?.end();
-  try {
-    return parseDefinition((await running).stdout);
-  } catch (error) {
-    if (place.signal.aborted || error instanceof BakeProblem) throw error;
-    throw new BakeProblem(`has no readable bake definition: ${lastLineOf(error)}`);
-  }
+  return (await running).stdout;
+}
+
+const MAX_ATTEMPTS = 3;
+/** How a Go program ends that panics. */
+const PANIC_EXIT_CODE = 2;
+
+function isCrash(error: unknown): boolean {
+  const { code, stderr } = error as { readonly code?: unknown; readonly stderr?: unknown };
+  return code === PANIC_EXIT_CODE && typeof stderr === 'string' && /^(panic|fatal error): /m.test(stderr);
 }
 
 /** A definition of thousands of targets has a few MB. */

@@ -1,10 +1,11 @@
 /** buildx by its version: from the runner's tool cache, else from its release, verified by the release's checksums. */
 import { createHash } from 'node:crypto';
-import { chmod, copyFile, mkdir, readFile, rename, rm } from 'node:fs/promises';
-import { homedir } from 'node:os';
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { HttpClient } from '@actions/http-client';
 import { cacheFile, downloadTool, find } from '@actions/tool-cache';
+import { orAborted } from '../or-aborted.ts';
 
 /** Where releases are: `<base>/download/v0.36.1/buildx-v0.36.1.linux-amd64`, with `checksums.txt` beside it. */
 export const RELEASES_URL = 'https://github.com/docker/buildx/releases';
@@ -19,12 +20,18 @@ export interface BuildxRelease {
   readonly version: string;
   readonly env: NodeJS.ProcessEnv;
   readonly onProgress: (line: string) => void;
+  /** Gives up waiting. A download that is under way ends with the process: tool-cache can't be told to stop. */
+  readonly signal: AbortSignal;
 }
 
-/** Resolves with the path of the program. Rejects with an error whose message names the address and the remedy. */
+/**
+ * Resolves with the path of the program. Rejects with an error whose message names the address and the remedy, or with
+ * the signal's reason; either way nothing of a download is left.
+ */
 export async function installBuildx(release: BuildxRelease): Promise<string> {
-  const base = (release.env[RELEASES_VARIABLE] || RELEASES_URL).replace(/\/+$/, '');
-  const tag = release.version === 'latest' ? await latestTag(base) : release.version;
+  const { env, signal } = release;
+  const base = (env[RELEASES_VARIABLE] || RELEASES_URL).replace(/\/+$/, '');
+  const tag = release.version === 'latest' ? await orAborted(latestTag(base), signal) : release.version;
   const version = tag.slice(1);
   const cached = find(TOOL, version, process.arch);
   if (cached !== '') return join(cached, FILE);
@@ -32,11 +39,14 @@ export async function installBuildx(release: BuildxRelease): Promise<string> {
   const name = `buildx-${tag}.${process.platform}-${process.arch === 'x64' ? 'amd64' : process.arch}`;
   const folder = `${base}/download/${tag}`;
   release.onProgress(`getting buildx ${tag} from ${folder}`);
-  const [program, checksums] = await Promise.all([
-    download(`${folder}/${name}`),
-    download(`${folder}/checksums.txt`),
-  ]);
+  const temporary = await mkdtemp(join(env['RUNNER_TEMP'] || tmpdir(), 'buildx-'));
   try {
+    const downloads = ['program', 'checksums.txt'].map((file) => join(temporary, file));
+    const [program = '', checksums = ''] = downloads;
+    await orAborted(
+      Promise.all([download(`${folder}/${name}`, program), download(`${folder}/checksums.txt`, checksums)]),
+      signal,
+    );
     const expected = readChecksum(await readFile(checksums, 'utf8'), name);
     if (expected === undefined) throw new Error(`${folder}/checksums.txt does not name ${name}`);
     const actual = createHash('sha256')
@@ -50,7 +60,7 @@ export async function installBuildx(release: BuildxRelease): Promise<string> {
     await chmod(program, 0o755);
     return join(await cacheFile(program, FILE, TOOL, version, process.arch), FILE);
   } finally {
-    await Promise.all([rm(program, { force: true }), rm(checksums, { force: true })]);
+    await rm(temporary, { recursive: true, force: true });
   }
 }
 
@@ -92,9 +102,9 @@ async function latestTag(base: string): Promise<string> {
   }
 }
 
-async function download(url: string): Promise<string> {
+async function download(url: string, path: string): Promise<void> {
   try {
-    return await downloadTool(url);
+    await downloadTool(url, path);
   } catch (error) {
     throw new Error(
       `${url} can't be fetched (${reason(error)}): check \`buildx-version\`, or point ${RELEASES_VARIABLE} to a mirror`,

@@ -46,11 +46,13 @@ export interface WantedBuildx {
   /** Also for what others start: `docker buildx` is this one from now on. */
   readonly asPlugin: boolean;
   readonly onProgress: (line: string) => void;
+  /** Gives up waiting for it. */
+  readonly signal: AbortSignal;
 }
 
 /**
  * Finds buildx, the docker command's plugin first, or installs the one that is wanted.
- * Rejects with a `BuildxProblem`.
+ * Rejects with a `BuildxProblem`, or with the reason of the signal.
  */
 export async function findBuildx(env: NodeJS.ProcessEnv, wanted?: WantedBuildx): Promise<Buildx> {
   if (wanted === undefined) return await findPresent(env);
@@ -62,6 +64,7 @@ export async function findBuildx(env: NodeJS.ProcessEnv, wanted?: WantedBuildx):
     if (wanted.asPlugin) await installPlugin(program, env);
     return called(program, [], env);
   } catch (error) {
+    if (wanted.signal.aborted) throw wanted.signal.reason;
     throw new BuildxProblem(error instanceof Error ? error.message : String(error));
   }
 }

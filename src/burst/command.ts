@@ -4,10 +4,11 @@ import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { hostArchitecture } from '../local/architecture.ts';
 import { readArguments } from '../local/arguments.ts';
-import { requireRoot, waitForStopSignal } from '../local/command.ts';
+import { waitForStopSignal } from '../local/command.ts';
 import { MAX_LOCAL_BUILDERS } from '../local/pool.ts';
 import { isReadable } from '../local/program-search.ts';
 import { ensurePrograms } from '../local/programs.ts';
+import { becomeRoot } from '../local/root.ts';
 import { type BurstProgress, runBurst } from './burst.ts';
 import { renderResult } from './print.ts';
 
@@ -42,7 +43,7 @@ export function addBurstCommand(program: Command, actionFolder: string): void {
 
 async function runBurstCommand(given: BurstArguments, actionFolder: string): Promise<void> {
   const plan = parseBurst(given);
-  requireRoot();
+  becomeRoot();
   const missing = [];
   for (const file of ['main.js', 'post.js']) {
     if (!(await isReadable(join(actionFolder, file)))) {

@@ -11,6 +11,7 @@ import {
   startLocalPool,
 } from './pool.ts';
 import { ensurePrograms } from './programs.ts';
+import { becomeRoot } from './root.ts';
 import type { PoolSample } from './scaler.ts';
 
 const HOUR_MS = 3_600_000;
@@ -48,7 +49,7 @@ export function addUpCommand(program: Command): void {
 
 async function runUp(given: UpArguments): Promise<void> {
   const options = parseUp(given);
-  requireRoot();
+  becomeRoot();
   const programs = await ensurePrograms(['haproxy', 'runc', 'buildkitd', 'setpriv', 'unshare'], {
     install: given.install,
     log: (line) => console.error(line),
@@ -94,15 +95,6 @@ export function parseUp(given: UpArguments): Omit<LocalPoolOptions, 'programs'> 
     syncMs,
     ...(baseFolder === undefined ? {} : { baseFolder }),
   };
-}
-
-/** Builders mount file systems and start containers. */
-export function requireRoot(): void {
-  if (process.getuid?.() !== 0) {
-    throw new Error(
-      'Builders on this machine need root: run the same command with `sudo -E env "PATH=$PATH"` before it',
-    );
-  }
 }
 
 /** Settles with the first of SIGINT, SIGTERM and SIGHUP; a second one ends the process at once, and its children with it. */

@@ -1,6 +1,7 @@
 /** Main's part of set-up mode: starts the gateway process and makes a builder that leads to it. */
 import { basename } from 'node:path';
 import type { Buildx } from '../build/buildx.ts';
+import { orAborted } from '../or-aborted.ts';
 import type { ProcessIdentity } from '../process-identity.ts';
 import { ASSUMED_BUILDKIT_VERSION } from './assumed-version.ts';
 import { planRegistration, type RegisteredNode, register, unregister } from './builder-registration.ts';
@@ -87,17 +88,5 @@ export async function setUp(work: SetupWork, search: Search, world: SetupWorld):
     if (gateway !== undefined) await endGateway(gateway.identity);
     await unregister(registration, env).catch(() => {});
     throw error;
-  }
-}
-
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(signal.reason);
-  signal.addEventListener('abort', abort, { once: true });
-  if (signal.aborted) abort();
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', abort);
   }
 }

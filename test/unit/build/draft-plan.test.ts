@@ -199,7 +199,8 @@ describe('a document', () => {
 });
 
 describe('what its builder builds, before there is one', () => {
-  const builds = (of: DraftPlan, from?: PoolDocument) => settlePlan(of, from).nodes.map((node) => node.builds);
+  const builds = (of: DraftPlan, from?: PoolDocument) =>
+    settlePlan(of, from).nodes.map((node) => node.builds);
   const pool = { kind: 'endpoint', endpoint: { text: 'tcp://arm:1', from: 'endpoint' } } as const;
 
   test('is what was asked for', () => {

@@ -74,8 +74,8 @@ async function plannedPlaces(archs: readonly Arch[]) {
   const nodes = await Promise.all(archs.map(line));
   const plan: SessionPlan = {
     nodes,
-    queueTimeoutMs: 30_000,
-    connectTimeoutMs: 1_000,
+    queueTimeoutMs: 120_000,
+    connectTimeoutMs: 30_000,
     backoff: { baseMs: 1, capMs: 2 },
     lostBuilderRetries: 0,
     metrics: undefined,
