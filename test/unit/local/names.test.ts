@@ -4,7 +4,8 @@ import dnsPacket from 'dns-packet';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { answerQuery, type NameServerHandle, startNameServer } from '../../../src/local/names.ts';
 
-const ADDRESS = '127.77.255.250';
+/** An address that no other process of this machine has. */
+const ADDRESS = `127.79.${1 + (process.pid % 250)}.${1 + (Math.floor(process.pid / 250) % 250)}`;
 const PORT = 5353;
 const NXDOMAIN = 3;
 
@@ -16,7 +17,7 @@ beforeEach(async () => {
 afterEach(() => server.close());
 
 function resolver(): Resolver {
-  const asker = new Resolver({ timeout: 1000, tries: 1 });
+  const asker = new Resolver({ timeout: 20_000, tries: 1 });
   asker.setServers([`${ADDRESS}:${PORT}`]);
   return asker;
 }
