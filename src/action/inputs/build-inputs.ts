@@ -211,11 +211,34 @@ function checkContradictions(work: BuildWork, problems: Problems): void {
     );
   }
   const builds = work.call === undefined || work.call === 'build';
-  if (work.push && builds && work.tags.length === 0 && !work.outputs.some(hasName)) {
+  if (work.platforms.length > 1) checkManifestLists(work, problems);
+  if (
+    work.push &&
+    builds &&
+    work.tags.length === 0 &&
+    !work.outputs.some((output) => hasField(output, 'name'))
+  ) {
     problems.add('push', 'true', 'there is nothing to call the image; give `tags`');
   }
 }
 
-function hasName(output: string): boolean {
-  return parseFields(output).some((field) => splitField(field)[0] === 'name');
+/** Images of several platforms in Docker's own format: buildx's build/opt.go refuses what an engine can't take. */
+function checkManifestLists({ load, outputs }: BuildWork, problems: Problems): void {
+  const forEngine = outputs.filter(isForEngine);
+  for (const output of forEngine.filter((candidate) => hasField(candidate, 'dest'))) {
+    problems.add(
+      'outputs',
+      output,
+      "Docker's format holds one platform, and `platforms` has several; write type=oci",
+    );
+  }
+  if (load || forEngine.length > 0) {
+    problems.warn(
+      '`platforms` has several, and what is loaded into an engine may have several only where that engine has the containerd image store: elsewhere buildx will refuse',
+    );
+  }
+}
+
+function hasField(output: string, name: string): boolean {
+  return parseFields(output).some((field) => splitField(field)[0] === name);
 }

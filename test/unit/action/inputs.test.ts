@@ -267,6 +267,7 @@ const REMEDIES = [
   'write a whole number from 0 to 10$',
   'write true or false$',
   'there is nothing to call the image; give `tags`$',
+  "Docker's format holds one platform, and `platforms` has several; write type=oci$",
   '`no-cache` is true, which means every stage; leave one of them out$',
   "and the job's repository is unknown ",
   'no such (folder|file) in ',

@@ -16,6 +16,9 @@ import { CLIENT_WINDOW } from '../../../src/gateway/mux-client.ts';
 import type { PoolConnection } from '../../../src/gateway/pool-connection.ts';
 import { openingBytes, readGreeting } from '../../../src/queue/preface.ts';
 
+/** However slow this machine is, what is to happen happens within this time. */
+const until = (check: () => void) => vi.waitFor(check, { timeout: 20_000, interval: 10 });
+
 const SOLVE = '/moby.buildkit.v1.Control/Solve';
 
 type Handler = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void;
@@ -178,7 +181,7 @@ describe('several clients over one connection', () => {
       ),
       { numRuns: 15 },
     );
-  });
+  }, 120_000);
 
   it('a frozen client stops nobody else, and what waits for it is no more than it has granted', async () => {
     const { mux, client } = multiplexer();
@@ -267,9 +270,9 @@ describe('a client that leaves', () => {
     const leaving = await client();
     for (const path of ['/a', '/b'])
       leaving.request({ ':path': path, ':method': 'POST' }).on('error', () => {});
-    await vi.waitFor(() => expect(tracker.openStreams).toBe(2));
+    await until(() => expect(tracker.openStreams).toBe(2));
     vanish(leaving);
-    await vi.waitFor(() => expect(codes).toEqual([8, 8]));
+    await until(() => expect(codes).toEqual([8, 8]));
     expect(tracker.openStreams).toBe(0);
     expect(mux.clients).toBe(0);
     const request = (await client()).request({ ':path': '/echo', ':method': 'POST' });
@@ -284,7 +287,7 @@ describe('a client that leaves', () => {
     const [near, far] = await socketPair();
     mux.accept(far);
     near.resume().write('GET / HTTP/1.1\r\nHost: here\r\n\r\n');
-    await vi.waitFor(() => expect(warnings).toHaveLength(1));
+    await until(() => expect(warnings).toHaveLength(1));
     const request = (await client()).request({ ':path': '/', ':method': 'POST' });
     request.end('fine');
     expect((await answerTo(request)).body.toString()).toBe('fine');
@@ -308,7 +311,8 @@ describe('a builder that is lost', () => {
     const solve = session.request({ ':path': SOLVE, ':method': 'POST' });
     const answers = Promise.all([begun, unanswered, solve].map(answerTo));
     await new Promise((resolve) => begun.once('data', resolve));
-    await vi.waitFor(() => expect(tracker.solve).toBe('sent'));
+    await until(() => expect(tracker.solve).toBe('sent'));
+    await until(() => expect(tracker.openStreams).toBe(3));
     first.far.destroy();
     expect((await attachment.ended).solve).toBe('sent');
     const [begunAnswer, unansweredAnswer, solveAnswer] = await answers;
@@ -353,14 +357,18 @@ describe('a builder that is lost', () => {
     const session = await client();
     const other = await client();
     const kept = session.request({ ':path': '/kept', ':method': 'POST' });
-    await vi.waitFor(() => expect(streams).toHaveLength(1));
+    await until(() => expect(streams).toHaveLength(1));
     const refused = other.request({ ':path': '/refused', ':method': 'POST' });
-    await vi.waitFor(() => expect(streams).toHaveLength(2));
+    await until(() => expect(streams).toHaveLength(2));
     const last: number[] = [];
-    for (const each of [session, other]) each.on('goaway', (_code, id) => last.push(id ?? -1));
+    for (const [index, each] of [session, other].entries()) {
+      each.on('goaway', (_code, id) => {
+        last[index] = id ?? -1;
+      });
+    }
     const answers = [answerTo(kept), answerTo(refused)];
     server.goaway(0, 1);
-    await vi.waitFor(() => expect(last).toEqual([1, 0]));
+    await until(() => expect(last).toEqual([1, 0]));
     expect(tracker.goaway).toBe(true);
     streams[0]?.end('kept');
     expect((await answers[0])?.body.toString()).toBe('kept');
@@ -380,7 +388,7 @@ describe('its bounds', () => {
     expect(warnings).toEqual([`A client was refused: there are ${MAX_CLIENTS} already`]);
     expect(mux.clients).toBe(MAX_CLIENTS);
     if (sessions[0] !== undefined) vanish(sessions[0]);
-    await vi.waitFor(() => expect(mux.clients).toBe(MAX_CLIENTS - 1));
+    await until(() => expect(mux.clients).toBe(MAX_CLIENTS - 1));
     const request = (await client()).request({ ':path': '/', ':method': 'POST' });
     request.end('one more');
     expect((await answerTo(request)).body.toString()).toBe('one more');
@@ -414,14 +422,14 @@ describe('its bounds', () => {
     await once(stuck, 'response');
     freeze();
     // What the kernel and node:http2 take is not counted; the rest waits with us, up to the bound.
-    await vi.waitFor(() => expect(warnings).toHaveLength(1), { timeout: 20_000, interval: 100 });
+    await until(() => expect(warnings).toHaveLength(1));
     expect(warnings[0]).toMatch(/^A client that does not read was cut: \d+ bytes were waiting for it$/);
     const held = Number(/\d+/.exec(warnings[0] ?? '')?.[0]);
     expect(held).toBeGreaterThan(MAX_WAITING_BYTES);
     // No more than what was already on its way when the builder was no longer read.
     expect(held).toBeLessThan(MAX_WAITING_BYTES + 17 * 1024 * 1024);
     expect(sentBytes).toBeGreaterThan(MAX_WAITING_BYTES);
-    await vi.waitFor(() => expect(mux.waitingBytes).toBe(0));
+    await until(() => expect(mux.waitingBytes).toBe(0));
     expect(mux.clients).toBe(1);
     const request = modest.request({ ':path': '/free', ':method': 'POST' });
     request.end('free again');
@@ -437,7 +445,7 @@ describe('its bounds', () => {
     const waiting = (await client()).request({ ':path': '/', ':method': 'POST' });
     waiting.end('waits');
     const answer = answerTo(waiting);
-    await vi.waitFor(() => expect(mux.wanted).toBe(true));
+    await until(() => expect(mux.wanted).toBe(true));
     const [near, far] = await socketPair();
     const attachment = mux.attach({ socket: near.pause(), preamble });
     expect(await attachment.ended).toMatchObject({ cause: 'error', solve: 'none' });
@@ -478,7 +486,7 @@ describe('without a builder', () => {
     const held = session.request({ ':path': '/held', ':method': 'POST' });
     held.end('held');
     const answer = answerTo(held);
-    await vi.waitFor(() => expect(wanted).toEqual([true]));
+    await until(() => expect(wanted).toEqual([true]));
     const { connection } = await builder(echo);
     mux.attach(connection);
     expect((await answer).body.toString()).toBe('held');
@@ -495,7 +503,7 @@ describe('without a builder', () => {
     const other = await client();
     const held = session.request({ ':path': '/held', ':method': 'POST' });
     held.end();
-    await vi.waitFor(() => expect(mux.wanted).toBe(true));
+    await until(() => expect(mux.wanted).toBe(true));
     const answer = answerTo(held);
     mux.refuse({ status: 8, message: 'no builder in time' });
     expect(await answer).toMatchObject({ status: '8', message: 'no builder in time' });
@@ -527,7 +535,7 @@ describe('without a builder', () => {
     const waiting = session.request({ ':path': '/', ':method': 'POST' });
     waiting.end('two');
     const answer = answerTo(waiting);
-    await vi.waitFor(() => expect(mux.wanted).toBe(true));
+    await until(() => expect(mux.wanted).toBe(true));
     mux.attach((await builder(echo)).connection);
     expect((await answer).body.toString()).toBe('two');
   });

@@ -57,7 +57,7 @@ const text =
   (response) =>
     response.writeHead(status).end(body);
 const good = text(JSON.stringify(DOCUMENT));
-const get = (url: string, patienceMs = 10_000, signal = new AbortController().signal) =>
+const get = (url: string, patienceMs = 25_000, signal = new AbortController().signal) =>
   fetchDocument({ url, ca: undefined, patienceMs, signal });
 
 describe('a document', () => {
@@ -100,7 +100,7 @@ describe('a document', () => {
 
   test('that never comes is given up in the end, with the cause', async () => {
     const { url, urls } = await serve(text('down', 500));
-    await expect(get(url, 1_500)).rejects.toMatchObject({
+    await expect(get(url, 4_000)).rejects.toMatchObject({
       code: 'unreachable',
       message: expect.stringMatching(/can't be had: .* answered with status 500/) as string,
     });
@@ -131,6 +131,6 @@ describe('a look at the line', () => {
     const { url } = await serve(() => {});
     const fromMs = performance.now();
     await expect(look(url)).rejects.toThrow('no answer in 2 s');
-    expect(performance.now() - fromMs).toBeLessThan(6_000);
+    expect(performance.now() - fromMs).toBeLessThan(20_000);
   });
 });

@@ -50,7 +50,7 @@ test('any accepted pool file gives objects without a fault, and the same bytes t
       expect(inspect(composePool(reading.sizing), { foreignSecrets })).toEqual([]);
       expect(renderPool(sizeText(text))).toEqual(renderPool(reading.sizing));
     }),
-    { numRuns: 60 },
+    { numRuns: 90 },
   );
   expect(accepted).toBeGreaterThan(10);
 }, 120_000);

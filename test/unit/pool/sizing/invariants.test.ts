@@ -15,7 +15,7 @@ import type {
 } from '../../../../src/pool/sizing/model.ts';
 import { accept, writtenFiles } from '../../../support/pool-yaml.ts';
 
-const RUNS = 100;
+const RUNS = 150;
 const DNS_LABEL = /^[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?$/;
 
 /** Holds `check` against every accepted file; fails, too, if hardly any is accepted, for then nothing was held. */
