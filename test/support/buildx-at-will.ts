@@ -4,12 +4,20 @@ import { delimiter, join } from 'node:path';
 
 /**
  * A `buildx` on PATH that is the real one but stops where a test wants it: before it starts a build, or after the
- * build has ended and before its exit code is given. `docker buildx` leads here too.
+ * build has ended and before its exit code is given, or gives another one. `docker buildx` leads here too.
  */
 export class BuildxAtWill {
   readonly folder = mkdtempSync(join(tmpdir(), 'bin-'));
 
-  constructor(options: { holdBefore?: boolean; holdAfter?: boolean; version?: string; real?: string } = {}) {
+  constructor(
+    options: {
+      holdBefore?: boolean;
+      holdAfter?: boolean;
+      exitCode?: number;
+      version?: string;
+      real?: string;
+    } = {},
+  ) {
     const real = options.real ?? process.env['BUILDX'] ?? 'buildx';
     const hold = (name: string) =>
       `echo "$$" >> "${this.folder}/${name}.reached"; while [ ! -e "${this.folder}/${name}.go" ]; do sleep 0.05; done`;
@@ -23,7 +31,7 @@ export class BuildxAtWill {
       options.holdBefore ? hold('before') : '',
       `"${real}" "$@"; code=$?`,
       options.holdAfter ? hold('after') : '',
-      'exit $code',
+      `exit ${options.exitCode ?? '$code'}`,
       '',
     ].join('\n');
     this.#program('buildx', script);
