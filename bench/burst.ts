@@ -16,6 +16,7 @@ import { runBurst } from '../src/burst/burst.ts';
 import { prepareWorkspace } from '../src/burst/workspace.ts';
 import { type PoolBuilder, startLocalPool } from '../src/local/pool.ts';
 import { ensurePrograms } from '../src/local/programs.ts';
+import { freePort } from '../test/support/buildkitd.ts';
 
 /** What the script sleeps between two attempts, and how often it tries. */
 const CONNECT_DELAY_MS = 15_000;
@@ -88,7 +89,7 @@ export async function main(args: string[]): Promise<void> {
     try {
       await pool.untilReady(builders);
       const workspace = await prepareWorkspace(folder, programs, seconds);
-      const port = pool.port + 1;
+      const port = await freePort();
       const balancer = await startTheirBalancer(
         folder,
         port,
