@@ -92,13 +92,16 @@ export function computeIdealMakespan(
 
 /**
  * Pairs that were served in another order than that of their places. Places are 32-bit counters that may wrap; equal ones
- * are no inversion, nor are builds served in the same millisecond, nor those without a place.
+ * are no inversion, nor are builds served in the same millisecond. Every build has a place: where the load balancer saw
+ * none, no order was kept, and each pair of that build's counts.
  */
 export function countInversions(connections: readonly ServedConnection[]): number {
   let inversions = 0;
   connections.forEach((one, index) => {
     for (const other of connections.slice(index + 1)) {
-      if (one.place !== null && other.place !== null) {
+      if (one.place === null || other.place === null) {
+        inversions += 1;
+      } else {
         const places = comparePlaces(one.place, other.place);
         const served = Math.sign(one.assignedAtMs - other.assignedAtMs);
         inversions += places * served < 0 ? 1 : 0;

@@ -129,8 +129,9 @@ describe('inversions', () => {
     );
   });
 
-  test('equal places, and clients without a place, are none', () => {
-    expect(countInversions([connection(7, 2), connection(7, 1), connection(null, 0)])).toBe(0);
+  test('equal places are none; a build of which no place was seen is one with each of the others', () => {
+    expect(countInversions([connection(7, 2), connection(7, 1)])).toBe(0);
+    expect(countInversions([connection(7, 2), connection(8, 3), connection(null, 0)])).toBe(2);
   });
 
   test('a place after the counter has wrapped comes after one before', () => {
