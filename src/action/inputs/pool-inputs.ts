@@ -14,7 +14,7 @@ const MAX_LOST_BUILDER_RETRIES = 10;
 export const POOL_INPUTS = {
   pool: {
     description:
-      'URL of the pool document, for instance http://pool-document.buildkit.svc:8080/pool.json: addresses, deadlines and TLS name come from there',
+      'URL of the pool document, for instance http://buildkitd-document.buildkit.svc:8080/pool.json: addresses, deadlines and TLS name come from there',
   },
   endpoint: {
     description:
@@ -62,7 +62,7 @@ function readEndpoint(source: InputSource, alone: boolean): EndpointTemplate | u
 
 function readUrl(text: string, problems: Problems): string | undefined {
   const example =
-    'write the URL of the pool document, for instance http://pool-document.buildkit.svc:8080/pool.json';
+    'write the URL of the pool document, for instance http://buildkitd-document.buildkit.svc:8080/pool.json';
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
     return problems.add('pool', text, example);
