@@ -8,7 +8,7 @@ import { BuildxAtWill } from '../support/buildx-at-will.ts';
 import { startEngine } from '../support/engine.ts';
 import { startGitServer } from '../support/git-server.ts';
 import { jobEnv } from '../support/job-env.ts';
-import { eventually, openLocalPool } from '../support/local-pool.ts';
+import { countersOf, eventually, openLocalPool, sessionsOf } from '../support/local-pool.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 
 const RUN_URL = 'https://github.com/octo/app/actions/runs/42/attempts/2';
@@ -50,7 +50,7 @@ const bake = async (inputs: Record<string, string>, env?: NodeJS.ProcessEnv) => 
   expect(await action.ended, action.log).toEqual({ code: 0, signal: null });
   return action;
 };
-const connections = async () => (await pool.readCounters())?.totalSessions ?? Number.NaN;
+const connections = async () => (await countersOf(pool)).totalSessions;
 /** The provenance of a pushed image, as text. */
 const provenanceOf = async (repository: string) => {
   const index = await registry.manifest(repository, 'latest');
@@ -192,12 +192,12 @@ describe('bake files of a repository', () => {
     expect((await action.ended).code).toBe(1);
     expect(action.log).toMatch(/it has no readable bake definition: ERROR: failed to find target nothing/);
     expect(action.report.attempts.filter(({ phase }) => phase === 'building')).toHaveLength(1);
-    await eventually('the builder is free', async () => (await pool.readCounters())?.sessions === 0);
+    await eventually('the builder is free', async () => (await sessionsOf(pool)) === 0);
   });
 
   test('are built again on another builder when theirs is lost', async () => {
     await using git = await startGitServer(
-      makeFolder(`${BASE}RUN echo in-the-$((40+2))-step; sleep 20\n`, {
+      makeFolder(`${BASE}RUN echo in-the-$((40+2))-step; sleep 60\n`, {
         'docker-bake.hcl': 'target "default" { output = ["type=cacheonly"] }',
       }),
     );

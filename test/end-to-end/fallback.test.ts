@@ -3,12 +3,15 @@ import { readdirSync, rmSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { dockerfileRunning, makeContext, RunningAction } from '../support/action.ts';
 import { type Engine, startEngine } from '../support/engine.ts';
+import { HeldStep } from '../support/held-step.ts';
 import { eventually, openLocalPool, processesMentioning, sessionsOf } from '../support/local-pool.ts';
 
 type Pool = Awaited<ReturnType<typeof openLocalPool>>;
 
 /** Nothing listens on the discard port of this address. */
 const NOWHERE = 'tcp://127.0.0.1:9';
+/** Seconds that no other process of this machine sleeps, be it one of an earlier run. */
+const FOR_EVER = 1_000_000_000 + process.pid;
 
 let pool: Pool;
 let engine: Engine;
@@ -49,7 +52,7 @@ function context(script: string): string {
 test('a pool that is not reached: this machine builds, and says so loudly', async () => {
   const action = start({
     endpoint: NOWHERE,
-    'queue-timeout': '2s',
+    'queue-timeout': '5s',
     context: context('echo built-$((40+2))-here'),
     outputs: 'type=image,name=test.invalid/a:1,push=false',
   });
@@ -64,7 +67,7 @@ test('a pool that is not reached: this machine builds, and says so loudly', asyn
     builder: 'local',
     granted_at: null,
   });
-  expect(action.report.queue_ms).toBeGreaterThanOrEqual(1_900);
+  expect(action.report.queue_ms).toBeGreaterThanOrEqual(4_900);
   expect(action.report.build_ms).toBeGreaterThan(0);
   expect(action.summary).toContain('built on this machine');
 });
@@ -81,7 +84,8 @@ test('a pool whose document is not to be had: the same', async () => {
 });
 
 test('a pool that is full until the deadline: this machine runs the script, and the place is given up', async () => {
-  const holder = start({ fallback: 'none', context: context('sleep 20') });
+  const step = new HeldStep();
+  const holder = start({ fallback: 'none', context: context(step.script) });
   await eventually('the pool is taken', async () => (await sessionsOf(pool)) === 1);
   await holder.says('a builder is ours');
   const folder = context('echo fine');
@@ -89,6 +93,7 @@ test('a pool that is full until the deadline: this machine runs the script, and 
   expect(await action.ended, action.log).toEqual({ code: 0, signal: null });
   expect(await sessionsOf(pool)).toBe(1);
   expect(action.report).toMatchObject({ outcome: 'succeeded', fallback: true });
+  await step.letGoUntil(holder.ended);
   expect((await holder.ended).code).toBe(0);
 });
 
@@ -109,7 +114,7 @@ test('a build that fails here has failed, once', async () => {
 
 test('no engine either: one message with both reasons', async () => {
   const action = start(
-    { endpoint: NOWHERE, 'queue-timeout': '1s', context: context('echo fine') },
+    { endpoint: NOWHERE, 'queue-timeout': '5s', context: context('echo fine') },
     { DOCKER_HOST: 'unix:///nowhere/docker.sock' },
   );
   expect((await action.ended).code).toBe(1);
@@ -118,8 +123,8 @@ test('no engine either: one message with both reasons', async () => {
 });
 
 test('cancelled while it builds here: nothing is left', async () => {
-  const action = start({ endpoint: NOWHERE, 'queue-timeout': '1s', context: context('sleep 1515') });
-  await eventually('it builds', () => processesMentioning('sleep 1515').length > 0, 60_000);
+  const action = start({ endpoint: NOWHERE, 'queue-timeout': '1s', context: context(`sleep ${FOR_EVER}`) });
+  await eventually('it builds', () => processesMentioning(`sleep ${FOR_EVER}`).length > 0, 120_000);
   action.signal('SIGINT');
   expect((await action.ended).code).toBe(1);
   expect(action.report.outcome).toBe('cancelled');
@@ -127,8 +132,12 @@ test('cancelled while it builds here: nothing is left', async () => {
 });
 
 test('killed without warning while it builds here: post removes the builder', async () => {
-  const action = start({ endpoint: NOWHERE, 'queue-timeout': '1s', context: context('sleep 1616') });
-  await eventually('it builds', () => processesMentioning('sleep 1616').length > 0, 60_000);
+  const action = start({
+    endpoint: NOWHERE,
+    'queue-timeout': '1s',
+    context: context(`sleep ${2 * FOR_EVER}`),
+  });
+  await eventually('it builds', () => processesMentioning(`sleep ${2 * FOR_EVER}`).length > 0, 120_000);
   action.signal('SIGKILL');
   // buildx and its build go on meanwhile.
   const { code, log } = await action.post();

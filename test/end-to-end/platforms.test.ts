@@ -10,7 +10,8 @@ import { type Architecture, hostArchitecture } from '../../src/local/architectur
 import type { LocalLine } from '../../src/local/pool.ts';
 import { makeContext, RunningAction } from '../support/action.ts';
 import { BuildxAtWill } from '../support/buildx-at-will.ts';
-import { eventually, openLocalPool } from '../support/local-pool.ts';
+import { HeldStep } from '../support/held-step.ts';
+import { countersOf, eventually, openLocalPool, sessionsOf } from '../support/local-pool.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 
 type Pool = Awaited<ReturnType<typeof openLocalPool>>;
@@ -52,15 +53,14 @@ const context = (script: string) => {
 };
 const BOTH = 'linux/arm64,linux/amd64';
 const IN_RUN = 'in-the-42-step';
-const long = (seconds: number) => `echo in-the-$((40+2))-step; sleep ${seconds}`;
 
 const lineOf = (arch: Architecture): LocalLine => {
   const line = pool.lines.find((candidate) => candidate.arch === arch);
   if (line === undefined) throw new Error(`no line for ${arch}`);
   return line;
 };
-const sessions = async (arch: Architecture) => (await lineOf(arch).readCounters())?.sessions ?? -1;
-const total = async (arch: Architecture) => (await lineOf(arch).readCounters())?.totalSessions ?? -1;
+const sessions = async (arch: Architecture) => await sessionsOf(lineOf(arch));
+const total = async (arch: Architecture) => (await countersOf(lineOf(arch))).totalSessions;
 
 beforeAll(async () => {
   registry = await startRegistry();
@@ -71,7 +71,11 @@ afterAll(async () => {
   await registry[Symbol.asyncDispose]();
 });
 const ready = async () => {
-  for (const line of pool.lines) await line.untilReady(1);
+  for (const line of pool.lines) {
+    // The load balancer may not have noticed yet that a builder was killed.
+    await eventually('the builder is back', () => line.readyBuilders() === 1);
+    await line.untilReady(1);
+  }
 };
 beforeAll(ready);
 afterEach(async () => {
@@ -125,7 +129,7 @@ test('one platform of another architecture than the runner’s is built there, a
 });
 
 test('builds for both never wait for each other, in whatever order they name their platforms', async () => {
-  const folder = context('sleep 0.3');
+  const folder = context('sleep 2');
   const actions = Array.from({ length: 6 }, (_, id) =>
     start({
       context: folder,
@@ -142,7 +146,8 @@ test('builds for both never wait for each other, in whatever order they name the
     .map(({ report }) => [Date.parse(report.granted_at ?? ''), Date.parse(report.released_at ?? '')] as const)
     .toSorted(([a], [b]) => a - b);
   for (const [index, [granted]] of spans.entries()) {
-    expect(granted).toBeGreaterThanOrEqual((spans[index - 1]?.[1] ?? 0) - 50);
+    // Written down by two processes: the one that gave the builders back may have been interrupted before it could.
+    expect(granted).toBeGreaterThanOrEqual((spans[index - 1]?.[1] ?? 0) - 1_000);
   }
 });
 
@@ -179,7 +184,7 @@ describe('while the second builder is waited for', () => {
     await eventually('in line for arm64', async () => (await sessions('arm64')) === 2);
     action.signal('SIGINT');
     const free = async () => (await sessions('amd64')) === 0 && (await sessions('arm64')) === 1;
-    expect(await eventually('both given back', free)).toBeLessThan(1_000);
+    expect(await eventually('both given back', free)).toBeLessThan(5_000);
     expect((await action.ended).code).toBe(1);
     expect(action.report.outcome).toBe('cancelled');
     occupant.signal('SIGINT');
@@ -188,11 +193,11 @@ describe('while the second builder is waited for', () => {
 
   test('the deadline ends the wait for all of them, and says for which', async () => {
     const { action: occupant } = await occupy();
-    const action = start({ context: context('true'), platforms: BOTH, 'queue-timeout': '3s' });
+    const action = start({ context: context('true'), platforms: BOTH, 'queue-timeout': '8s' });
     expect((await action.ended).code).toBe(1);
     expect(action.report).toMatchObject({ outcome: 'queue-timeout', granted_at: null });
     expect(action.report.nodes.map(({ granted_at }) => granted_at === null)).toEqual([false, true]);
-    expect(action.log).toContain('no builder became free within 3 s');
+    expect(action.log).toContain('no builder became free within 8 s');
     occupant.signal('SIGINT');
     await occupant.ended;
   });
@@ -217,19 +222,28 @@ describe('once both are ours', () => {
     ['1', 'succeeded', '2'],
     ['0', 'builder-lost', '1'],
   ])('one lost in mid-build, %s retries: %s', async (retries, outcome, attempts) => {
-    const action = start({ context: context(long(4)), platforms: BOTH, 'lost-builder-retries': retries });
+    const step = new HeldStep();
+    const action = start({ context: context(step.script), platforms: BOTH, 'lost-builder-retries': retries });
     await action.says(IN_RUN);
     lineOf(own).killBuilder(0, 'SIGKILL');
+    if (outcome === 'succeeded') {
+      await action.says(IN_RUN, 2);
+      await step.letGoUntil(action.ended);
+    }
     await action.ended;
     expect(action.report.outcome, action.log).toBe(outcome);
     expect(action.outputs['attempts']).toBe(attempts);
   });
 
   test('one lost after its own answer: the others go on, and the build ends as it ends', async () => {
-    const action = start({ context: context(long(4)), platforms: BOTH });
+    const step = new HeldStep();
+    const action = start({ context: context(step.script), platforms: BOTH });
     await action.says(IN_RUN);
-    // By now the other one has long copied its file.
+    // By then the other one has copied its file, and after it the loss is known.
+    await new Promise((done) => setTimeout(done, 1_000));
     lineOf(other).killBuilder(0, 'SIGKILL');
+    await new Promise((done) => setTimeout(done, 1_000));
+    await step.letGoUntil(action.ended);
     expect((await action.ended).code, action.log).toBe(0);
     expect(action.report.outcome).toBe('succeeded');
   });

@@ -7,7 +7,8 @@ import { POOL_DOCUMENT_SCHEMA } from '../../src/pool-document/document.ts';
 import { dockerfileRunning, makeContext, RunningAction } from '../support/action.ts';
 import { BuildxAtWill } from '../support/buildx-at-will.ts';
 import { Certificates } from '../support/certificate-authority.ts';
-import { eventually, openLocalPool, sessionsOf } from '../support/local-pool.ts';
+import { entriesUnder, readUnlessGone } from '../support/files.ts';
+import { countersOf, eventually, openLocalPool, sessionsOf } from '../support/local-pool.ts';
 
 type Pool = Awaited<ReturnType<typeof openLocalPool>>;
 
@@ -65,10 +66,10 @@ async function serve(status: number, body: string): Promise<string> {
 
 /** Every file under a folder that holds the text. */
 function filesWith(folder: string, text: string): string[] {
-  return readdirSync(folder, { recursive: true, withFileTypes: true })
+  return entriesUnder(folder)
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
-    .filter((path) => readFileSync(path).includes(text));
+    .filter((path) => readUnlessGone(path)?.includes(text));
 }
 
 /** Processes, other than the Action itself, whose command line or environment holds the text. */
@@ -88,10 +89,10 @@ function processesWith(action: RunningAction, text: string): string[] {
 
 describe('TLS', () => {
   test('address and name come from the document; a build goes through, over one connection', async () => {
-    const before = (await pool.readCounters())?.totalSessions ?? 0;
+    const before = (await countersOf(pool)).totalSessions;
     const action = start({ pool: pool.documentUrl, context: context(), ...TLS });
     expect((await action.ended).code, action.log).toBe(0);
-    expect((await pool.readCounters())?.totalSessions).toBe(before + 1);
+    expect((await countersOf(pool)).totalSessions).toBe(before + 1);
     expect(action.report).toMatchObject({ outcome: 'succeeded', builder: pool.endpoint });
   });
 
@@ -120,7 +121,7 @@ describe('TLS', () => {
         { endpoint: pool.endpoint, 'server-name': 'pool.test', run: script, ...inputs },
         { CONTEXT: folder, OUT: out, BUILDKIT_HOST: 'tcp://elsewhere.invalid:1', ...variables },
       );
-      await eventually('the build is done', () => readdirSync(folder).includes('pause'));
+      await eventually('the build is done', () => readdirSync(folder).includes('pause'), 120_000);
       expect(filesWith(action.temp, SECRET)).toEqual([]);
       expect(processesWith(action, SECRET)).toEqual([]);
       rmSync(out);
@@ -152,7 +153,7 @@ describe('TLS', () => {
   });
 
   test('certificates that can’t work are told before anything is opened, and never shown', async () => {
-    const before = (await pool.readCounters())?.totalSessions;
+    const before = (await countersOf(pool)).totalSessions;
     const old = authority.issue('DNS:client', { expired: true });
     const action = start({
       pool: pool.documentUrl,
@@ -177,7 +178,7 @@ describe('TLS', () => {
     expect((await other.ended).code).toBe(1);
     expect(other.log).toMatch(/`cert` expired on \d{4}-\d\d-\d\dT[\d:]+Z: issue a new one/);
     expect(other.log).toContain('`key` is not the key of the first certificate in `cert`');
-    expect((await pool.readCounters())?.totalSessions).toBe(before);
+    expect((await countersOf(pool)).totalSessions).toBe(before);
   });
 });
 
@@ -188,14 +189,14 @@ test('while it waits a build says about where it stands, and how many builders t
   const waiting: RunningAction[] = [];
   for (const id of [1, 2]) {
     waiting.push(start({ pool: pool.documentUrl, context: context(), 'build-args': `ID=${id}`, ...TLS }));
-    await eventually('in line', async () => (await pool.readCounters())?.queued === id);
+    await eventually('in line', async () => (await countersOf(pool)).queued === id);
     await waiting.at(-1)?.says('in line at');
-    // Its first look at the line is the one that counts.
-    await new Promise((done) => setTimeout(done, 5_000));
+    // Its first look at the line is the one that counts, and was before this.
+    await waiting.at(-1)?.says(`about ${id === 1 ? '1st' : '2nd'} in line · 1 of 1 builders busy`);
   }
-  await waiting[0]?.says('about 1st in line · 1 of 1 builders busy');
-  await waiting[1]?.says('about 2nd in line · 1 of 1 builders busy');
-  expect(waiting[1]?.log).toMatch(/^queued \d+\.\d s · about 2nd in line · 1 of 1 builders busy$/m);
+  expect(waiting[1]?.log).toMatch(
+    /^queued (\d+\.\d s|\d+m\d\ds) · about 2nd in line · 1 of 1 builders busy$/m,
+  );
   buildx.release('before');
   for (const action of [first, ...waiting]) expect((await action.ended).code, action.log).toBe(0);
 });

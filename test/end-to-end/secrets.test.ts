@@ -8,9 +8,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { makeContext, RunningAction } from '../support/action.ts';
+import { entriesUnder } from '../support/files.ts';
 import { startGitServer } from '../support/git-server.ts';
 import { jobEnv } from '../support/job-env.ts';
-import { eventually, openLocalPool } from '../support/local-pool.ts';
+import { eventually, openLocalPool, sessionsOf } from '../support/local-pool.ts';
 
 /** Nothing else on this machine says these. */
 const VALUE = `value-${process.pid}-${Date.now()}`;
@@ -37,7 +38,7 @@ afterAll(async () => {
 });
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0)) cleanup();
-  await eventually('nobody in line', async () => (await pool.readCounters())?.sessions === 0);
+  await eventually('nobody in line', async () => (await sessionsOf(pool)) === 0);
 });
 
 const sum = (value: string) => createHash('sha256').update(value).digest('hex');
@@ -117,8 +118,7 @@ function holdsSecret(bytes: Buffer): boolean {
 }
 
 function filesUnder(root: string): readonly string[] {
-  const entries = readdirSync(root, { withFileTypes: true, recursive: true });
-  return entries
+  return entriesUnder(root)
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
     .filter((path) => (statSync(path, { throwIfNoEntry: false })?.size ?? 0) < 8 * 1024 * 1024);

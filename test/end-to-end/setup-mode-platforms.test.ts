@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { makeContext } from '../support/action.ts';
 import { Job } from '../support/job.ts';
-import { eventually, openLocalPool } from '../support/local-pool.ts';
+import { eventually, openLocalPool, sessionsOf } from '../support/local-pool.ts';
 
 type Pool = Awaited<ReturnType<typeof openLocalPool>>;
 
@@ -27,8 +27,7 @@ const setUp = async () => {
   jobs.push(job);
   return await job.ready();
 };
-const sessions = async () =>
-  await Promise.all(pool.lines.map(async (line) => (await line.readCounters())?.sessions ?? -1));
+const sessions = async () => await Promise.all(pool.lines.map(sessionsOf));
 
 test('the builder has a node for each architecture, and builds of both of two jobs take turns', async () => {
   const context = makeContext('FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /arch\n', {

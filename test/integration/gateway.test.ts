@@ -12,6 +12,9 @@ import { type Buildkitd, dialBuilder, findProgram, startBuildkitd } from '../sup
 
 const CARRIERS = ['splice', 'multiplex'] as const;
 
+/** However slow this machine is, what is to happen happens within this time. */
+const WAIT = { timeout: 60_000 };
+
 let folder: string;
 let builder: Buildkitd;
 const gateways: Gateway[] = [];
@@ -112,7 +115,7 @@ describe.each(CARRIERS)('one client through %s', (carry) => {
   it('a client that came first waits until the builder is ours', async () => {
     const gateway = await open({ carry });
     const running = await build(gateway.address, 'good');
-    await vi.waitFor(() => expect(gateway.clients).toBe(1), 5000);
+    await vi.waitFor(() => expect(gateway.clients).toBe(1), WAIT);
     await sleep(1500);
     expect(running.child.exitCode).toBe(null);
     expect(gateway.view.requests).toBe(0);
@@ -138,10 +141,11 @@ describe.each(CARRIERS)('one client through %s', (carry) => {
   it('closing gives the builder back at once, ends the client and leaves nothing behind', async () => {
     const { gateway, attachment } = await attached(carry);
     const running = await build(gateway.address, 'slow');
-    await vi.waitFor(() => expect(gateway.view.solve).toBe('sent'), 10_000);
+    await vi.waitFor(() => expect(gateway.view.solve).toBe('sent'), WAIT);
     const started = performance.now();
     await Promise.all([gateway.close(), gateway.close()]);
-    expect(performance.now() - started).toBeLessThan(500);
+    // Less than a builder has to answer a client's leaving.
+    expect(performance.now() - started).toBeLessThan(1_900);
     expect(await attachment.ended).toMatchObject({ cause: 'closed', solve: 'sent' });
     expect(existsSync(gateway.folder)).toBe(false);
     expect((await running.ended).code).toBe(1);
@@ -154,7 +158,7 @@ describe.each(CARRIERS)('one client through %s', (carry) => {
     try {
       const { gateway, attachment } = await attached(carry, doomed);
       const running = await build(gateway.address, 'slow');
-      await vi.waitFor(() => expect(gateway.view.solve).toBe('sent'), 10_000);
+      await vi.waitFor(() => expect(gateway.view.solve).toBe('sent'), WAIT);
       doomed.kill('SIGKILL');
       const end = await attachment.ended;
       expect(['fin', 'error']).toContain(end.cause);
@@ -166,14 +170,14 @@ describe.each(CARRIERS)('one client through %s', (carry) => {
   });
 
   it('a builder that stops says GOAWAY, which is not the end yet', async () => {
-    await context('short', 'RUN ["/bin/busybox", "sleep", "3"]');
+    await context('short', 'RUN ["/bin/busybox", "sleep", "8"]');
     const leaving = await startBuildkitd({ root: join(folder, `leaving-${carry}`) });
     try {
       const { gateway, attachment } = await attached(carry, leaving);
       const running = await build(gateway.address, 'short');
-      await vi.waitFor(() => expect(gateway.view.solve).toBe('sent'), 10_000);
+      await vi.waitFor(() => expect(gateway.view.solve).toBe('sent'), WAIT);
       leaving.kill('SIGTERM');
-      await vi.waitFor(() => expect(gateway.view.goaway).toBe(true), 5_000);
+      await vi.waitFor(() => expect(gateway.view.goaway).toBe(true), WAIT);
       const end = await attachment.ended;
       expect(['goaway', 'client-left']).toContain(end.cause);
       // A build in its front-end phase fails then, as it does without a gateway. A client that had begun nothing yet
@@ -191,7 +195,7 @@ describe('the splice', () => {
     const { gateway, attachment } = await attached('splice');
     await (await build(gateway.address, 'good')).ended;
     expect(await attachment.ended).toMatchObject({ cause: 'client-left', solve: 'answered-ok' });
-    await vi.waitFor(() => expect(gateway.clients).toBe(0));
+    await vi.waitFor(() => expect(gateway.clients).toBe(0), WAIT);
     gateway.attach(await dialBuilder(builder.address));
     expect(gateway.view.solve).toBe('none');
     expect((await (await build(gateway.address, 'good')).ended).code).toBe(0);
@@ -202,14 +206,14 @@ describe('the splice', () => {
     const gateway = await open({ carry: 'splice', onWarning });
     const path = new URL(gateway.address).pathname;
     const first = connect({ path });
-    await vi.waitFor(() => expect(gateway.clients).toBe(1));
+    await vi.waitFor(() => expect(gateway.clients).toBe(1), WAIT);
     const second = connect({ path });
     second.on('error', () => {});
     await new Promise((resolve) => second.once('close', resolve));
     expect(onWarning).toHaveBeenCalledWith(expect.stringContaining('second client'));
     expect(gateway.clients).toBe(1);
     first.destroy();
-    await vi.waitFor(() => expect(gateway.clients).toBe(0));
+    await vi.waitFor(() => expect(gateway.clients).toBe(0), WAIT);
   });
 });
 
@@ -233,15 +237,17 @@ describe('the multiplexer', () => {
     const record = join(folder, 'record.dockerbuild');
     const exported = await (await buildx(gateway.address, 'history', 'export', '--all', '-o', record)).ended;
     expect(exported).toMatchObject({ code: 0 });
-    expect(gateway.view).toMatchObject({ solve: 'answered-ok', goaway: false, openStreams: 0 });
+    // The gateway may see a client's leaving after its end.
+    await vi.waitFor(() => expect(gateway.view.openStreams).toBe(0), WAIT);
+    expect(gateway.view).toMatchObject({ solve: 'answered-ok', goaway: false });
   });
 
   it('a killed client is cancelled at the builder, which the next one uses', async () => {
     const { gateway } = await attached('multiplex');
     const running = await build(gateway.address, 'slow');
-    await vi.waitFor(() => expect(gateway.view.solve).toBe('sent'), 10_000);
+    await vi.waitFor(() => expect(gateway.view.solve).toBe('sent'), WAIT);
     running.child.kill('SIGKILL');
-    await vi.waitFor(() => expect(gateway.view.openStreams).toBe(0), 5000);
+    await vi.waitFor(() => expect(gateway.view.openStreams).toBe(0), WAIT);
     expect((await (await build(gateway.address, 'good')).ended).code).toBe(0);
   });
 
@@ -249,23 +255,24 @@ describe('the multiplexer', () => {
     const { gateway } = await attached('multiplex');
     const large = await context('download', 'COPY data /data');
     await writeFile(join(large, 'data'), randomBytes(60_000_000));
-    const frozen = await build(
-      gateway.address,
-      'download',
-      '--output',
-      `type=tar,dest=${join(folder, 'frozen.tar')}`,
-    );
-    const stopAt = 5_000_000;
-    for (let size = 0; size < stopAt && frozen.child.exitCode === null; await sleep(5)) {
-      size = await stat(join(folder, 'frozen.tar')).then(
-        (s) => s.size,
-        () => 0,
-      );
-    }
+    const frozen = await build(gateway.address, 'download', '--output', 'type=tar,dest=-');
+    const { stdout } = frozen.child;
+    // Nobody reads the rest meanwhile: it can't have ended by the time it is stopped.
+    await new Promise<void>((resolve) => {
+      let size = 0;
+      const count = (chunk: Buffer) => {
+        size += chunk.length;
+        if (size < 5_000_000) return;
+        stdout?.off('data', count).pause();
+        resolve();
+      };
+      stdout?.on('data', count).once('end', resolve);
+    });
     frozen.child.kill('SIGSTOP');
     expect((await (await build(gateway.address, 'good')).ended).code).toBe(0);
     expect(frozen.child.exitCode).toBe(null);
     frozen.child.kill('SIGCONT');
+    stdout?.resume();
     expect((await frozen.ended).code).toBe(0);
   });
 
@@ -273,7 +280,7 @@ describe('the multiplexer', () => {
     const doomed = await startBuildkitd({ root: join(folder, 'doomed') });
     const { gateway, attachment } = await attached('multiplex', doomed);
     const running = await build(gateway.address, 'slow');
-    await vi.waitFor(() => expect(gateway.view.solve).toBe('sent'), 10_000);
+    await vi.waitFor(() => expect(gateway.view.solve).toBe('sent'), WAIT);
     doomed.kill('SIGKILL');
     await attachment.ended;
     const { code, output } = await running.ended;

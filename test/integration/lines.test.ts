@@ -118,8 +118,11 @@ describe('two architectures', () => {
     const end = await buildx(['build', '--no-cache', '--platform', BOTH, copying()]).ended;
     expect(end.code, end.log).toBe(0);
     await eventually('given back', async () => (await sessions()).join() === '0,0');
-    expect((await total()).map((count, index) => count - (before[index] ?? 0))).toEqual([1, 1]);
-    const granted = lines.report.map((line) => line.waits[0]?.granted_at ?? '');
+    // On a machine that stands still between the two questions of buildx the second line is joined first, and put back once.
+    const putBack = lines.report[1]?.waits.filter(({ outcome }) => outcome === 'set-aside').length ?? 0;
+    expect(putBack).toBeLessThanOrEqual(1);
+    expect((await total()).map((count, index) => count - (before[index] ?? 0))).toEqual([1, 1 + putBack]);
+    const granted = lines.report.map((line) => line.waits.at(-1)?.granted_at ?? '');
     expect(granted.every((at) => at !== '')).toBe(true);
     expect(Date.parse(granted[0] ?? '')).toBeLessThanOrEqual(Date.parse(granted[1] ?? ''));
   });

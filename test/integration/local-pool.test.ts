@@ -1,5 +1,14 @@
 /** The local pool with real programs: plain clients, scaling, deaths of every part, and nothing left behind. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
@@ -11,17 +20,22 @@ import { defaultBaseFolder, type LocalPool } from '../../src/local/pool.ts';
 import { type BalancerModel, GATHERING_MS, renderBalancer } from '../../src/pool/haproxy.ts';
 import { waitInLine } from '../../src/queue/line.ts';
 import {
+  countersOf,
   eventually,
+  makeHeldContext,
   makeSleepContext,
   mountsUnder,
   openLocalPool,
   type PlainBuild,
   processesMentioning,
+  sessionsOf,
   startBuildctl,
   startPlain,
 } from '../support/local-pool.ts';
 
-const poolsOfUser = defaultBaseFolder();
+/** How long a build pauses that does not come to its end: no other process of this machine has this number. */
+const LASTING = 10_000 + (process.pid % 70_000);
+const PAUSE = `busybox sleep ${LASTING}`;
 let scratch: string;
 let base: string;
 
@@ -39,7 +53,7 @@ function recordsOf(pool: LocalPool): readonly ConnectionRecord[] {
 
 /** Nothing of the pool lives, is mounted, listens or lies about. */
 async function expectNothingLeft(pool: { readonly folder: string; readonly port: number }): Promise<void> {
-  await eventually('no process is left', () => processesMentioning(pool.folder).length === 0, 3000);
+  await eventually('no process is left', () => processesMentioning(pool.folder).length === 0);
   expect(mountsUnder(pool.folder)).toEqual([]);
   await expect(dial(pool.port)).resolves.toBe('refused');
 }
@@ -67,7 +81,7 @@ function dialAt({ address, port }: { address: string; port: number }): Promise<'
   });
 }
 
-describe('plain clients', () => {
+describe('plain clients', { timeout: 240_000 }, () => {
   test('builds by buildctl and buildx wait in one line, and the pool grows and shrinks with them', async () => {
     await using pool = await openLocalPool({
       baseFolder: base,
@@ -81,26 +95,33 @@ describe('plain clients', () => {
     await pool.untilReady(1);
     expect(statSync(pool.folder).mode & 0o777).toBe(0o700);
 
-    const context = makeSleepContext(scratch, 4);
+    const held = makeHeldContext(scratch);
     const buildx = process.env['BUILDX'] ?? 'buildx';
     const env = { BUILDX_CONFIG: join(scratch, 'buildx'), HOME: scratch };
     await startPlain(buildx, ['create', '--name', 'pool', '--driver', 'remote', pool.endpoint], env).ended;
     const builds = [
-      startBuildctl(pool.endpoint, context, '1'),
-      startBuildctl(pool.endpoint, context, '2'),
-      startPlain(buildx, ['build', '--builder', 'pool', '--build-arg', 'ID=3', context], env),
+      startBuildctl(pool.endpoint, held.context, '1'),
+      startBuildctl(pool.endpoint, held.context, '2'),
+      startPlain(buildx, ['build', '--builder', 'pool', '--build-arg', 'ID=3', held.context], env),
     ];
-    await eventually('three builds at the same time', () => pool.readyBuilders() === 3);
+    await eventually('three builds at the same time', () => held.running() === 3);
+    expect(pool.readyBuilders()).toBe(3);
+    held.release();
     for (const build of builds) {
       const { code, log } = await build.ended;
       expect(code, log).toBe(0);
     }
-    await eventually('the surplus is gone', () => gone.length === 2, 20_000);
+    await eventually('the surplus is gone', () => gone.length === 2);
     expect(gone.toSorted()).toEqual(['builder-1 drained', 'builder-2 drained']);
     expect(pool.readyBuilders()).toBe(1);
-    const built = records.filter(({ receivedBytes }) => receivedBytes > 100_000);
-    expect(built.map(({ server }) => server).toSorted()).toEqual(['builder-0', 'builder-1', 'builder-2']);
-    expect((await pool.readCounters())?.sessions).toBe(0);
+    const built = () => records.filter(({ receivedBytes }) => receivedBytes > 100_000);
+    await eventually('the builds are logged', () => built().length === 3);
+    expect(
+      built()
+        .map(({ server }) => server)
+        .toSorted(),
+    ).toEqual(['builder-0', 'builder-1', 'builder-2']);
+    expect(await sessionsOf(pool)).toBe(0);
   });
 
   test('a pool with no builder takes a build from zero and goes back to zero', async () => {
@@ -112,9 +133,11 @@ describe('plain clients', () => {
     });
     const records = recordsOf(pool);
     expect(pool.readyBuilders()).toBe(0);
+    // A plain client hears something within 20 s or dials again: it comes when only the builder is still to start.
+    await pool.untilReady(0);
     const { code, log } = await startBuildctl(pool.endpoint, makeSleepContext(scratch, 1), 'zero').ended;
     expect(code, log).toBe(0);
-    await eventually('no builder is left', () => pool.readyBuilders() === 0, 20_000);
+    await eventually('no builder is left', () => pool.readyBuilders() === 0);
     await eventually('its end is logged', () => records.length === 1);
     expect(records[0]).toMatchObject({ server: 'builder-0', termination: '--' });
   });
@@ -122,24 +145,35 @@ describe('plain clients', () => {
   test('a drained builder ends its build first', async () => {
     await using pool = await openLocalPool({
       baseFolder: base,
-      minBuilders: 0,
+      minBuilders: 1,
       maxBuilders: 2,
       idleMs: 1000,
     });
-    const gone: number[] = [];
-    pool.events.on('builder-gone', ({ ordinal }) => gone.push(ordinal));
+    const gone: string[] = [];
+    pool.events.on('builder-gone', ({ name }, reason) => gone.push(`${name} ${reason}`));
+    await pool.untilReady(1);
     // Two builders, of which the higher one has the longer build.
-    const short = startBuildctl(pool.endpoint, makeSleepContext(scratch, 1), 'short');
-    await eventually('the first builder is there', () => pool.readyBuilders() === 1);
-    const long = startBuildctl(pool.endpoint, makeSleepContext(scratch, 12), 'long');
-    expect((await short.ended).code).toBe(0);
-    const { code, log } = await long.ended;
+    const [short, long] = [makeHeldContext(scratch), makeHeldContext(scratch)];
+    const first = startBuildctl(pool.endpoint, short.context, 'short');
+    await eventually('the first one builds', () => short.running() === 1);
+    const second = startBuildctl(pool.endpoint, long.context, 'long');
+    await eventually('the second one builds', () => long.running() === 1);
+    short.release();
+    expect((await first.ended).code).toBe(0);
+    await eventually('the second builder is to go', () => pool.readyBuilders() === 1);
+    // Longer than an idle builder's drain takes.
+    await sleep(7_000);
+    expect(gone).toEqual([]);
+    expect(long.running()).toBe(1);
+    long.release();
+    const { code, log } = await second.ended;
     expect(code, log).toBe(0);
-    await eventually('both are gone', () => gone.length === 2, 20_000);
+    await eventually('it is gone', () => gone.length === 1);
+    expect(gone).toEqual(['builder-1 drained']);
   });
 });
 
-describe('faults', () => {
+describe('faults', { timeout: 240_000 }, () => {
   test('a load balancer killed with -9 comes back at the same place', async () => {
     await using pool = await openLocalPool({ baseFolder: base, minBuilders: 1, maxBuilders: 1 });
     await pool.untilReady(1);
@@ -158,15 +192,18 @@ describe('faults', () => {
     await using pool = await openLocalPool({ baseFolder: base, minBuilders: 1, maxBuilders: 1 });
     await pool.untilReady(1);
     const records = recordsOf(pool);
-    const building = startBuildctl(pool.endpoint, makeSleepContext(scratch, 4), 'building');
-    await eventually('it builds', () => processesMentioning('busybox sleep 4').length > 0);
+    const held = makeHeldContext(scratch);
+    const building = startBuildctl(pool.endpoint, held.context, 'building');
+    await eventually('it builds', () => held.running() === 1);
     const waiting = joinLine({ address: '127.0.0.1', port: pool.port });
-    await eventually('one waits', async () => (await pool.readCounters())?.queued === 1);
+    await eventually('one waits', async () => (await countersOf(pool)).queued === 1);
     const restarted = pool.restartBalancer('SIGUSR1');
-    expect(await outcomeWithin(waiting, 1000)).toBe('closed');
+    expect(await outcomeWithin(waiting, SOON_MS)).toBe('closed');
+    held.release();
     const { code, log } = await building.ended;
     expect(code, log).toBe(0);
     await restarted;
+    await eventually('both are logged', () => records.length === 2);
     expect(records.map(({ server }) => server)).toEqual(['placeholder', 'builder-0']);
   });
 
@@ -183,20 +220,20 @@ describe('faults', () => {
   test('a builder killed with -9 takes its build with it and comes back; who waits is served', async () => {
     await using pool = await openLocalPool({ baseFolder: base, minBuilders: 1, maxBuilders: 1 });
     await pool.untilReady(1);
-    const lost = startBuildctl(pool.endpoint, makeSleepContext(scratch, 2718), 'lost');
-    await eventually('it builds', () => processesMentioning('busybox sleep 2718').length > 0);
+    const lost = startBuildctl(pool.endpoint, makeSleepContext(scratch, LASTING), 'lost');
+    await eventually('it builds', () => processesMentioning(PAUSE).length > 0);
     // A client of ours: a plain one is lost when it is given the builder in the very moment of its death.
     const waiting = waitInLine({
       endpoint: { host: '127.0.0.1', port: Number(new URL(pool.endpoint).port), url: pool.endpoint },
-      queueTimeoutMs: 60_000,
+      queueTimeoutMs: 600_000,
       signal: new AbortController().signal,
     });
-    await eventually('one waits', async () => (await pool.readCounters())?.queued === 1);
+    await eventually('one waits', async () => (await countersOf(pool)).queued === 1);
     expect(pool.killBuilder(0, 'SIGKILL')).toBe(true);
     expect(pool.killBuilder(7, 'SIGKILL')).toBe(false);
     expect((await lost.ended).code).not.toBe(0);
     // What ran in its containers ended with it.
-    await eventually('its step is gone', () => processesMentioning('busybox sleep 2718').length === 0);
+    await eventually('its step is gone', () => processesMentioning(PAUSE).length === 0);
     const { connection } = await waiting;
     connection.socket.destroy();
   });
@@ -204,12 +241,12 @@ describe('faults', () => {
   test('stopping ends builds, too, and may be asked for twice', async () => {
     const pool = await openLocalPool({ baseFolder: base, minBuilders: 1, maxBuilders: 2 });
     await pool.untilReady(1);
-    const cut = startBuildctl(pool.endpoint, makeSleepContext(scratch, 1618), 'cut');
-    await eventually('it builds', () => processesMentioning('busybox sleep 1618').length > 0);
+    const cut = startBuildctl(pool.endpoint, makeSleepContext(scratch, LASTING), 'cut');
+    await eventually('it builds', () => processesMentioning(PAUSE).length > 0);
     expect(cgroupsOf(pool)).not.toEqual([]);
     await Promise.all([pool.stop(), pool.stop()]);
     expect((await cut.ended).code).not.toBe(0);
-    expect(processesMentioning('busybox sleep 1618')).toEqual([]);
+    expect(processesMentioning(PAUSE)).toEqual([]);
     await expectNothingLeft(pool);
     expect(existsSync(pool.folder)).toBe(false);
     expect(cgroupsOf(pool)).toEqual([]);
@@ -240,7 +277,7 @@ describe('the placeholder', () => {
     const model = placeholderModel();
     const config = join(scratch, 'placeholder.cfg');
     // The plug cannot come: the ring dials a port where nobody listens.
-    const ring = /^( {2}server plug_amd64 127\.77\.254\.254:)8406$/m;
+    const ring = /^( {2}server plug_amd64 \S+:)8406$/m;
     writeFileSync(config, renderBalancer(model).replace(ring, '$18499'));
     const { HAPROXY: haproxy = 'haproxy' } = process.env;
     const balancer = startPlain(haproxy, ['-db', '-f', config]);
@@ -248,18 +285,18 @@ describe('the placeholder', () => {
       await eventually('it listens', async () => (await dialAt(BUILDS)) === 'connected');
       // Each is closed at once, so that it dials again, and not held like the plug.
       for (let count = 0; count < 3; count += 1) {
-        expect(await outcomeWithin(joinLine(BUILDS), 1000)).toBe('closed');
+        expect(await outcomeWithin(joinLine(BUILDS), SOON_MS)).toBe('closed');
       }
       const plug = connect(PLUG.port, PLUG.address);
-      await sleep(300);
+      await eventually('the plug has the placeholder', async () => (await plugs()) === '1 of 1');
       expect(await outcomeWithin(plug, 500)).toBe('held');
       const build = joinLine(BUILDS);
       expect(await outcomeWithin(build, 1000)).toBe('held');
       // The plug goes and comes again, ahead of the build that waits: that one pays with at most one dial.
       plug.destroy();
-      await sleep(300);
+      await eventually('the plug is gone', async () => (await plugs()).endsWith('of 0'));
       const again = connect(PLUG.port, PLUG.address);
-      await sleep(300);
+      await eventually('it has the placeholder again', async () => (await plugs()) === '1 of 1');
       expect(await outcomeWithin(again, 500)).toBe('held');
       for (const socket of [build, again]) {
         socket.destroy();
@@ -271,8 +308,25 @@ describe('the placeholder', () => {
   });
 });
 
-const BUILDS = { address: '127.77.254.254', port: 1234 };
-const PLUG = { address: '127.77.254.254', port: 8406 };
+/** What is to happen at once happens within this time, on any machine. */
+const SOON_MS = 30_000;
+
+/** An address that no other process of this machine has. */
+const PLACE = `127.78.${1 + (process.pid % 250)}.${1 + (Math.floor(process.pid / 250) % 250)}`;
+const BUILDS = { address: PLACE, port: 1234 };
+const PLUG = { address: PLACE, port: 8406 };
+
+/** How many the placeholder has, of how many that dialled the plug's port. */
+async function plugs(): Promise<string> {
+  const page = await (await fetch(`http://${PLACE}:8404/metrics`)).text();
+  const value = (series: string) =>
+    page
+      .split('\n')
+      .find((row) => row.startsWith(`${series} `))
+      ?.slice(series.length + 1);
+  const had = value('haproxy_server_current_sessions{proxy="builders_amd64",server="placeholder"}');
+  return `${had} of ${value('haproxy_frontend_current_sessions{proxy="plug_amd64"}')}`;
+}
 
 function placeholderModel(): BalancerModel {
   const hour = 3_600_000;
@@ -347,7 +401,7 @@ async function startUp(): Promise<{
   };
 }
 
-describe('buildkit-pool up', () => {
+describe('buildkit-pool up', { timeout: 240_000 }, () => {
   test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s ends everything', async (signal) => {
     const { cli, pool } = await startUp();
     cli.process.kill(signal);
@@ -359,12 +413,12 @@ describe('buildkit-pool up', () => {
 
   test('killed with -9 during a build it leaves only its folder, and the next start removes that', async () => {
     const { cli, pool } = await startUp();
-    const cut = startBuildctl(pool.endpoint, makeSleepContext(scratch, 1414), 'cut');
-    await eventually('it builds', () => processesMentioning('busybox sleep 1414').length > 0);
+    const cut = startBuildctl(pool.endpoint, makeSleepContext(scratch, LASTING), 'cut');
+    await eventually('it builds', () => processesMentioning(PAUSE).length > 0);
     cli.process.kill('SIGKILL');
     await cli.ended;
     await expectNothingLeft(pool);
-    await eventually('its step is gone', () => processesMentioning('busybox sleep 1414').length === 0);
+    await eventually('its step is gone', () => processesMentioning(PAUSE).length === 0);
     expect((await cut.ended).code).not.toBe(0);
     expect(existsSync(pool.folder)).toBe(true);
     await using next = await openLocalPool({ baseFolder: base, minBuilders: 0 });
@@ -374,31 +428,25 @@ describe('buildkit-pool up', () => {
   });
 
   test('SIGINT during a burst ends it, and everything with it', async () => {
-    const known = new Set(existsSync(poolsOfUser) ? readdirSync(poolsOfUser) : []);
+    const temporary = join(scratch, 't');
+    mkdirSync(temporary);
     const json = join(scratch, 'interrupted.json');
-    const burst = startPlain(process.execPath, [
-      ...[
-        resolve('dist/cli.js'),
-        'burst',
-        '--builders',
-        '1',
-        '--builds',
-        '3',
-        '--seconds',
-        '1732',
-        '--json',
-        json,
+    const burst = startPlain(
+      process.execPath,
+      [
+        ...[resolve('dist/cli.js'), 'burst', '--builders', '1', '--builds', '3'],
+        ...['--seconds', `${LASTING}`, '--json', json],
       ],
-    ]);
-    await eventually('it builds', () => processesMentioning('busybox sleep 1732').length > 0, 20_000);
+      { TMPDIR: temporary },
+    );
+    await eventually('it builds', () => processesMentioning(PAUSE).length > 0);
     burst.process.kill('SIGINT');
     const { code, log } = await burst.ended;
     expect(code, log).toBe(1);
     expect(log).toContain('the burst was stopped');
-    expect(processesMentioning('busybox sleep 1732')).toEqual([]);
+    expect(processesMentioning(PAUSE)).toEqual([]);
     expect(existsSync(json)).toBe(false);
-    const left = existsSync(poolsOfUser) ? readdirSync(poolsOfUser).filter((name) => !known.has(name)) : [];
-    expect(left).toEqual([]);
+    expect(readdirSync(join(temporary, basename(defaultBaseFolder())))).toEqual([]);
   });
 
   test('a burst measures itself', async () => {

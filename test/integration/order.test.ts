@@ -5,7 +5,15 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { backendName } from '../../src/pool/haproxy.ts';
 import { CLASS_TICKS, OLDER_CLASSES, PRIORITY_CLASSES } from '../../src/pool/priority.ts';
 import { PLACE_SETTING_ID, PLACE_TICK_MS, placeToken } from '../../src/queue/token.ts';
-import { type Balancer, greeting, Line, settingsFrame, shuffled, startBalancer } from '../long/line.ts';
+import {
+  type Balancer,
+  type Build,
+  greeting,
+  Line,
+  settingsFrame,
+  shuffled,
+  startBalancer,
+} from '../long/line.ts';
 
 const LINES = [
   'scrambled',
@@ -20,7 +28,7 @@ const LINES = [
   'doubled',
 ];
 const HOUR_TICKS = Math.floor(3_600_000 / PLACE_TICK_MS);
-const WAIT_MS = 10_000;
+const WAIT_MS = 60_000;
 
 let balancer: Balancer;
 
@@ -48,7 +56,7 @@ function scrambledAges(): readonly number[] {
 async function dialScrambled(line: Line, tokens: readonly number[], seed: number): Promise<void> {
   for (const token of shuffled(tokens, seed)) {
     line.dial(String(token), greeting(token));
-    await sleep(15);
+    await sleep(1);
   }
 }
 
@@ -88,14 +96,14 @@ test('neighbours a tick apart are told apart, at whatever fraction of a millisec
   }
   await waiting('neighbours', tokens.length);
   blocker.leave();
-  expect(await line.waitForServed(tokens.length, 2 * WAIT_MS)).toEqual(tokens.map(String));
+  expect(await line.waitForServed(tokens.length, WAIT_MS)).toEqual(tokens.map(String));
 });
 
 test('clients without a place, or with a strange one, have that of their arrival', async () => {
   const line = new Line(balancer, 'dialects');
   const blocker = await line.block();
   const now = (): number => placeToken(Date.now());
-  const scenes: ReadonlyArray<readonly [name: string, dial: () => void]> = [
+  const scenes: ReadonlyArray<readonly [name: string, dial: () => Build]> = [
     ['plain gRPC', () => line.dial('plain gRPC', greeting(null))],
     ['other settings', () => line.dial('other settings', other([[4, 65_535]]))],
     [
@@ -116,16 +124,46 @@ test('clients without a place, or with a strange one, have that of their arrival
     ['plain gRPC again', () => line.dial('plain gRPC again', greeting(null))],
   ];
   const joined = now();
-  for (const [, dial] of scenes) {
-    dial();
-    await sleep(2 * PLACE_TICK_MS);
+  let clock = await queueClock();
+  for (const [index, [, dial]] of scenes.entries()) {
+    // Whoever was on the way while HAProxy stood still may be put before those who came ahead: see OLD_KEY_STEP_MS.
+    for (let lostMs = PLACE_TICK_MS; lostMs >= PLACE_TICK_MS; ) {
+      const next = clock.ms + 3 * PLACE_TICK_MS;
+      while (clock.ms < next) {
+        await sleep(50);
+        clock = await queueClock();
+      }
+      const before = clock;
+      const build = dial();
+      await waiting('dialects', index + 1);
+      clock = await queueClock();
+      lostMs = clock.mostBehindMs - before.leastBehindMs;
+      if (lostMs < PLACE_TICK_MS) break;
+      build.leave();
+      await waiting('dialects', index);
+    }
   }
   line.dial('an old place', greeting(joined - 1));
   await waiting('dialects', scenes.length + 1);
   blocker.leave();
   const served = await line.waitForServed(scenes.length + 1, WAIT_MS);
   expect(served).toEqual(['an old place', ...scenes.map(([name]) => name)]);
-});
+}, 240_000);
+
+interface QueueClock {
+  readonly ms: number;
+  /** How far it is behind this machine's: something between these two. */
+  readonly leastBehindMs: number;
+  readonly mostBehindMs: number;
+}
+
+/** The clock that HAProxy queues by; before 3.1 it stands still with the process. */
+async function queueClock(): Promise<QueueClock> {
+  const from = Date.now();
+  const answer = await balancer.ask('show activity');
+  const ms = 1_000 * Number(/^date_now: ([\d.]+)/m.exec(answer)?.[1]);
+  return { ms, leastBehindMs: from - ms, mostBehindMs: Date.now() - ms };
+}
 
 function other(settings: ReadonlyArray<readonly [number, number]>): Buffer {
   return Buffer.concat([greeting(null).subarray(0, 24), settingsFrame(settings)]);
@@ -143,12 +181,12 @@ test('nobody waits for bytes that never come', async () => {
     await sessions('free', 0);
     return Date.now() - start;
   };
-  expect(await served(greeting(placeToken(Date.now())))).toBeLessThan(1_000);
-  expect(await served(greeting(null))).toBeLessThan(1_000);
+  expect(await served(greeting(placeToken(Date.now())))).toBeLessThan(4_000);
+  expect(await served(greeting(null))).toBeLessThan(4_000);
   // A client that says nothing is listened to for a bounded time.
   const silence = await served(Buffer.alloc(0));
   expect(silence).toBeGreaterThan(4_000);
-  expect(silence).toBeLessThan(7_000);
+  expect(silence).toBeLessThan(20_000);
 });
 
 test('a place survives the loss of the load balancer', async () => {
@@ -171,7 +209,13 @@ test('a place survives the loss of the load balancer', async () => {
   } finally {
     await own.stop();
   }
-});
+}, 240_000);
+
+/** Resolves when the class of the present has some time left. */
+async function farFromClassEnd(): Promise<void> {
+  const leftMs = (CLASS_TICKS - (placeToken(Date.now()) % CLASS_TICKS)) * PLACE_TICK_MS;
+  if (leftMs < 20_000) await sleep(leftMs);
+}
 
 /** Pretends that the line's origin was set `classes` ago. */
 async function ageOrigin(line: string, classes: number): Promise<number> {
@@ -212,6 +256,8 @@ test('under a line that was not empty for five days newcomers overtake, once', a
   const line = new Line(balancer, 'overtaken');
   const blocker = await line.block();
   const classes = PRIORITY_CLASSES - 1;
+  // The origin moves with the end of a class.
+  await farFromClassEnd();
   const now = placeToken(Date.now());
   line.dial('waiting', greeting(now - 5 * CLASS_TICKS));
   await waiting('overtaken', 1);
@@ -227,7 +273,7 @@ test('under a line that was not empty for five days newcomers overtake, once', a
   blocker.leave();
   const expected = ['waiting', 'after 1', 'after 2', 'before 1', 'before 2'];
   expect(await line.waitForServed(expected.length, WAIT_MS)).toEqual(expected);
-});
+}, 240_000);
 
 test.each(['ghosts', 'empty'])('a cancelled build leaves nothing behind (%s)', async (name) => {
   const line = new Line(balancer, name);

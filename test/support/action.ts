@@ -119,7 +119,8 @@ export class RunningAction {
   /** Removes the runner's own files; to be called last. */
   remove(): void {
     if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill('SIGKILL');
-    rmSync(this.temp, { recursive: true, force: true });
+    // What was killed a moment ago may still be letting go of its files.
+    rmSync(this.temp, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   }
 
   #file(name: string): string {

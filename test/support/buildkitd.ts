@@ -55,14 +55,21 @@ export interface BuildkitdOptions {
   readonly tls?: KeyPair;
 }
 
-/** A real buildkitd as a plain process (needs root, runc). Resolves when it takes connections, within 30 s. */
+/** A machine whose disk stands still for seconds at a time, at each of the daemon's first writes. */
+const READY_TIMEOUT_MS = 120_000;
+
+/**
+ * A real buildkitd as a plain process (needs root, runc), which ends with this one. Resolves when it takes connections,
+ * within READY_TIMEOUT_MS.
+ */
 export async function startBuildkitd(options: BuildkitdOptions): Promise<Buildkitd> {
   const address = options.address ?? `tcp://127.0.0.1:${await freePort()}`;
   await mkdir(options.root, { recursive: true });
+  const { SETPRIV: setpriv = 'setpriv' } = process.env;
   const child = spawn(
-    findProgram('buildkitd'),
+    setpriv,
     [
-      ...['--root', options.root, '--addr', address],
+      ...['--pdeathsig', 'KILL', '--', findProgram('buildkitd'), '--root', options.root, '--addr', address],
       ...tlsArguments(options.tls),
       ...['--otel-socket-path', join(options.root, 'otel.sock')],
       ...['--oci-worker-net=host', '--oci-worker-snapshotter=native', '--containerd-worker=false'],
@@ -85,10 +92,11 @@ export async function startBuildkitd(options: BuildkitdOptions): Promise<Buildki
     async stop() {
       child.kill('SIGCONT');
       child.kill('SIGTERM');
-      const slow = setTimeout(() => child.kill('SIGKILL'), 3000);
+      const slow = setTimeout(() => child.kill('SIGKILL'), 10_000);
       await ended;
       clearTimeout(slow);
-      if (options.keep !== true) await rm(options.root, { recursive: true, force: true });
+      if (options.keep === true) return;
+      await rm(options.root, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
     },
   };
 }
@@ -117,17 +125,27 @@ export async function dialBuilder(address: string): Promise<PoolConnection & { r
   });
 }
 
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+/** Below those that the system gives out by itself, so that no connection takes one before it is listened at. */
+const FIRST_PORT = 28_000;
+const PORTS = 4_000;
+/** Processes that look at the same time begin at different ports. */
+let portsTried = process.pid * 37;
+
+/** Of all addresses of this machine; never the same one twice, until all have been had. */
+export async function freePort(): Promise<number> {
+  for (let tries = 0; tries < PORTS; tries += 1) {
+    const port = FIRST_PORT + (portsTried % PORTS);
+    portsTried += 1;
+    if (await isFree(port)) return port;
+  }
+  throw new Error(`none of the ports from ${FIRST_PORT} on is free`);
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
     const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const bound = server.address();
-      server.close(() => {
-        if (bound !== null && typeof bound === 'object') resolve(bound.port);
-        else reject(new Error('no port'));
-      });
-    });
+    server.once('error', () => resolve(false));
+    server.listen(port, '0.0.0.0', () => server.close(() => resolve(true)));
   });
 }
 
@@ -157,20 +175,20 @@ async function untilReady(
   child: ChildProcess,
   log: () => string,
 ): Promise<void> {
-  for (const deadline = Date.now() + 30_000; ; ) {
+  for (const deadline = Date.now() + READY_TIMEOUT_MS; ; ) {
     if (child.exitCode !== null) throw new Error(`buildkitd has ended:\n${log()}`);
     const socket = pair === undefined ? connectTo(address) : await connectSecurely(address, pair);
     const ready = await new Promise<boolean>((resolve) => {
-      socket.once('error', () => resolve(false));
+      socket.once('error', () => resolve(false)).once('close', () => resolve(false));
       socket.once('data', () => {
-        socket.destroy();
         resolve(true);
+        socket.destroy();
       });
     });
     if (ready) return;
     if (Date.now() > deadline) {
       child.kill('SIGKILL');
-      throw new Error(`buildkitd is not ready after 30 s:\n${log()}`);
+      throw new Error(`buildkitd is not ready after ${READY_TIMEOUT_MS} ms:\n${log()}`);
     }
     await sleep(50);
   }

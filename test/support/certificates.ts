@@ -1,7 +1,7 @@
 /** Certificates for tests, by openssl: a CA, and what it signs. */
 import { execFile } from 'node:child_process';
+import { renameSync, writeFileSync } from 'node:fs';
 import {
-  appendFile,
   copyFile,
   mkdir,
   mkdtemp,
@@ -42,7 +42,10 @@ export async function makeAuthority(folder: string, commonName: string): Promise
   return { folder, certificatePath };
 }
 
-/** Makes, or replaces, the pair in `folder`. `names` are DNS names for its subjectAltName. */
+/**
+ * Makes, or replaces, the pair in `folder`. `names` are DNS names for its subjectAltName. Certificate and key change in one
+ * turn of this process, in which clients dial again at any moment.
+ */
 export async function issue(
   authority: Authority,
   folder: string,
@@ -58,28 +61,31 @@ export async function issue(
   };
   const request = join(folder, 'request.pem');
   const extensions = join(folder, 'extensions.cnf');
+  const [newCertificate, newKey] = [`${pair.certificatePath}.new`, `${pair.keyPath}.new`];
   await run('openssl', [
     'req',
     ...['-new', ...CURVE, '-subj', `/CN=${commonName}`],
-    ...['-keyout', pair.keyPath, '-out', request],
+    ...['-keyout', newKey, '-out', request],
   ]);
   const alternatives =
     names.length === 0 ? '' : `subjectAltName=${names.map((name) => `DNS:${name}`).join(',')}\n`;
   await writeFile(extensions, `basicConstraints=CA:FALSE\n${alternatives}`);
   await run('openssl', [
-    ...['x509', '-req', '-in', request, '-days', '1', '-extfile', extensions, '-out', pair.certificatePath],
+    ...['x509', '-req', '-in', request, '-days', '1', '-extfile', extensions, '-out', newCertificate],
     ...['-CA', authority.certificatePath, '-CAkey', join(authority.folder, 'ca.key'), '-CAcreateserial'],
   ]);
+  renameSync(newKey, pair.keyPath);
+  renameSync(newCertificate, pair.certificatePath);
   await trust(pair, [authority]);
   return pair;
 }
 
 /** Writes which authorities the holder of `pair` trusts. */
 export async function trust(pair: KeyPair, authorities: readonly Authority[]): Promise<void> {
-  await writeFile(pair.caPath, '');
-  for (const { certificatePath } of authorities) {
-    await appendFile(pair.caPath, await readFile(certificatePath));
-  }
+  const certificates = await Promise.all(
+    authorities.map(({ certificatePath }) => readFile(certificatePath, 'utf8')),
+  );
+  writeFileSync(pair.caPath, certificates.join(''));
 }
 
 /** Makes or renews `folder` as the kubelet does a Secret's: all files change at once, by a link that is led elsewhere. */

@@ -69,7 +69,8 @@ export async function startGitServer(content: string, token?: string): Promise<G
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
-      rmSync(folder, { recursive: true, force: true });
+      // A git that nobody asks any more may still be writing.
+      rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
     },
   };
 }

@@ -16,7 +16,12 @@ const SURPLUS = 5;
 export const NEGATIVE_CACHE_MS = 2_000;
 /** A builder has its build this soon after its name can be had, on a machine with nothing else to do, in milliseconds. */
 export const WITHIN_MS = 3_000;
-const WAIT = { timeout: 30_000, interval: 50 };
+const WAIT = { timeout: 90_000, interval: 50 };
+/**
+ * Of the load balancer, as a check may last as long: hundreds of stand-ins answer from one process. Before HAProxy 3.2 one
+ * that is taken for dead for a moment is given a second build, which no gate turns away.
+ */
+export const CHECK_INTERVAL_MS = 20_000;
 
 export interface Step {
   readonly builders: number;
@@ -37,7 +42,7 @@ export interface Growth {
   readonly standIns: readonly StandIn[];
 }
 
-/** With a pool AMD64 of at least 400 server lines, without TLS, NEGATIVE_CACHE_MS; nobody is there yet. */
+/** With a pool AMD64 of at least 400 server lines, without TLS, NEGATIVE_CACHE_MS, CHECK_INTERVAL_MS; nobody is there yet. */
 export async function grow(rig: Rig, balancer: LoadBalancer): Promise<Growth> {
   const isReal = (ordinal: number): boolean => REAL_ORDINALS.some((real) => real === ordinal);
   const ordinals = Array.from({ length: STEPS.at(-1) ?? 0 }, (_, ordinal) => ordinal);

@@ -1,20 +1,13 @@
 /** A job with a set-up step: the bundled Action, later steps that call buildx as other actions do, and its post. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { SetupReport } from '../../src/setup/setup-report.ts';
 import type { SetupState } from '../../src/setup/setup-state.ts';
 import { RunningAction } from './action.ts';
+import { entriesUnder, readUnlessGone } from './files.ts';
 
 export interface StepEnd {
   readonly code: number | null;
@@ -127,9 +120,11 @@ export class Job {
     const all: Record<string, string> = {};
     for (const folder of [this.action.temp, this.#dockerConfig]) {
       if (!existsSync(folder)) continue;
-      for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+      for (const entry of entriesUnder(folder)) {
         const path = join(entry.parentPath, entry.name);
-        if (entry.isFile()) all[path] = readFileSync(path, 'latin1');
+        // The gateway renames its report's draft whenever there is news.
+        const text = entry.isFile() ? readUnlessGone(path)?.toString('latin1') : undefined;
+        if (text !== undefined) all[path] = text;
         else if (entry.isSocket()) all[path] = '';
       }
     }
@@ -145,7 +140,7 @@ export class Job {
       // It has ended, or was never started.
     }
     this.action.remove();
-    rmSync(join(this.#variables, '..'), { recursive: true, force: true });
+    rmSync(join(this.#variables, '..'), { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   }
 
   #state(key: string): string {

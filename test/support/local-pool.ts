@@ -1,20 +1,30 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { renderDockerfile } from '../../src/burst/workspace.ts';
-import { type LocalPool, type LocalPoolOptions, startLocalPool } from '../../src/local/pool.ts';
+import type { PoolCounters } from '../../src/local/counters.ts';
+import {
+  type LocalLine,
+  type LocalPool,
+  type LocalPoolOptions,
+  startLocalPool,
+} from '../../src/local/pool.ts';
 import { ensurePrograms } from '../../src/local/programs.ts';
+
+/** Looked for once: each look starts programs to ask for their versions. */
+let programs: Promise<LocalPoolOptions['programs']> | undefined;
 
 /** A pool on this machine for one test, of this machine's architecture; ends with its scope. */
 export async function openLocalPool(
   options: Partial<Omit<LocalPoolOptions, 'programs'>> = {},
 ): Promise<LocalPool & AsyncDisposable> {
-  const programs = await ensurePrograms(['haproxy', 'runc', 'buildkitd', 'setpriv', 'unshare'], {
+  programs ??= ensurePrograms(['haproxy', 'runc', 'buildkitd', 'setpriv', 'unshare'], {
     install: false,
     log: () => undefined,
   });
   const pool = await startLocalPool({
-    programs,
+    programs: await programs,
     archs: [process.arch === 'arm64' ? 'arm64' : 'amd64'],
     minBuilders: 1,
     maxBuilders: 3,
@@ -26,27 +36,32 @@ export async function openLocalPool(
   return { ...pool, [Symbol.asyncDispose]: () => pool.stop() };
 }
 
-/** Connections the line holds at this moment, by the load balancer's own counter. */
-export async function sessionsOf(pool: LocalPool): Promise<number> {
-  const counters = await pool.readCounters();
-  if (counters === null) {
-    throw new Error('the load balancer does not answer');
+/** The load balancer's own counters at this moment; one that stands still is asked again. */
+export async function countersOf(line: LocalLine): Promise<PoolCounters> {
+  for (const deadline = Date.now() + 60_000; ; await sleep(20)) {
+    const counters = await line.readCounters();
+    if (counters !== null) return counters;
+    if (Date.now() > deadline) throw new Error('the load balancer does not answer');
   }
-  return counters.sessions;
+}
+
+/** Connections the line holds at this moment, by the load balancer's own counter. */
+export async function sessionsOf(line: LocalLine): Promise<number> {
+  return (await countersOf(line)).sessions;
 }
 
 /** Settles when `condition` holds, with the ms it took; rejects with `what` after `timeoutMs`. */
 export async function eventually(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  timeoutMs = 15_000,
+  timeoutMs = 60_000,
 ): Promise<number> {
   const from = performance.now();
   while (!(await condition())) {
     if (performance.now() - from > timeoutMs) {
       throw new Error(`not within ${timeoutMs} ms: ${what}`);
     }
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await sleep(20);
   }
   return performance.now() - from;
 }
@@ -55,14 +70,17 @@ export async function eventually(
 export function processesMentioning(text: string): readonly number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .filter((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').includes(text);
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
+    .map(Number)
+    .filter((pid) => commandLine(pid).includes(text));
+}
+
+/** Empty when it has ended. */
+function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
 }
 
 export function mountsUnder(folder: string): readonly string[] {
@@ -81,6 +99,40 @@ export function makeSleepContext(folder: string, seconds: number): string {
   return context;
 }
 
+/** A folder to build whose only step lasts until it is let go, however slow this machine is. */
+export interface HeldContext {
+  readonly context: string;
+  /** Builds of it that are at that step. */
+  running(): number;
+  /** Lets all go that are at that step. */
+  release(): void;
+}
+
+let heldContexts = 0;
+
+export function makeHeldContext(folder: string): HeldContext {
+  heldContexts += 1;
+  // A pause of years that no other process of this machine has.
+  const seconds = 900_000_000 + (process.pid % 100_000) * 100 + heldContexts;
+  const context = makeSleepContext(folder, seconds);
+  // The shell outlives the pause, which ends with a signal, and tells of success.
+  writeFileSync(
+    join(context, 'Dockerfile'),
+    renderDockerfile(seconds).replace(/exec (\S+ sleep \d+)/, '$1; true'),
+  );
+  const pauses = () =>
+    processesMentioning(`busybox sleep ${seconds}`).filter((pid) =>
+      commandLine(pid).startsWith('/bin/busybox sleep'),
+    );
+  return {
+    context,
+    running: () => pauses().length,
+    release: () => {
+      for (const pid of pauses()) process.kill(pid, 'SIGTERM');
+    },
+  };
+}
+
 export interface PlainBuild {
   readonly process: ChildProcess;
   /** Exit code and output. */
@@ -96,12 +148,14 @@ export function startBuildctl(endpoint: string, context: string, id: string): Pl
   ]);
 }
 
+/** Ends with this process, however that ends. */
 export function startPlain(
   command: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): PlainBuild {
-  const child = spawn(command, [...args], {
+  const { SETPRIV: setpriv = 'setpriv' } = process.env;
+  const child = spawn(setpriv, ['--pdeathsig', 'KILL', '--', command, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -31,14 +31,17 @@ async function find(name: string): Promise<string | null> {
   return null;
 }
 
+/** A mirror may not answer at once. */
+const RETRIES = ['-o', 'Acquire::Retries=5'];
+
 async function unpackPackage(): Promise<void> {
   await mkdir(cacheFolder(), { recursive: true });
   const folder = await mkdtemp(join(cacheFolder(), '.prometheus-'));
   try {
-    const download = () => run('apt-get', ['download', 'prometheus'], { cwd: folder });
+    const download = () => run('apt-get', [...RETRIES, 'download', 'prometheus'], { cwd: folder });
     await download().catch(async () => {
       // The lists may be missing, as in a fresh container.
-      await run('apt-get', ['update']);
+      await run('apt-get', [...RETRIES, 'update']);
       await download();
     });
     const file = (await readdir(folder)).find((name) => name.endsWith('.deb'));

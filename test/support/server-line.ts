@@ -45,10 +45,14 @@ const BUILDS_PORT = 1234;
 const SLOT_PORT = 1235;
 const DAEMON_PORT = 1233;
 const BASE_PORT = 7000;
-const READY_TIMEOUT_MS = 15_000;
+const READY_TIMEOUT_MS = 60_000;
+const ANSWER_TIMEOUT_MS = 30_000;
 const MAX_ORDINALS = 250;
 const BLOCK_PORT = 6999;
 const BLOCKS = 250;
+/** 127.100.x.x and on are builders. */
+const FIRST_BUILDER_NET = 100;
+const BUILDER_NETS = 20;
 
 export const AMD64 = 'amd64';
 export const ARM64 = 'arm64';
@@ -223,7 +227,7 @@ export class Rig implements AsyncDisposable {
 
   builderAddress(pool: string, ordinal: number): string {
     const index = this.options.pools.findIndex(({ name }) => name === pool);
-    return `127.${100 + 2 * index + Math.floor(ordinal / MAX_ORDINALS)}.${this.#block}.${1 + (ordinal % MAX_ORDINALS)}`;
+    return `127.${FIRST_BUILDER_NET + 2 * index + Math.floor(ordinal / MAX_ORDINALS)}.${this.#block}.${1 + (ordinal % MAX_ORDINALS)}`;
   }
 
   /** The name of a builder now leads to it, once caches have forgotten. */
@@ -322,11 +326,14 @@ export class Rig implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const close of this.#closers.toReversed()) await close();
     this.dns.close();
-    await rm(this.folder, { recursive: true, force: true });
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 }
 
-/** Loopback addresses that no other rig has, of whatever process: whoever listens at BLOCK_PORT has them. */
+/**
+ * Loopback addresses that no other rig has, of whatever process: whoever listens at BLOCK_PORT has them. Those at which
+ * a run that was killed has left somebody are nobody's.
+ */
 async function takeBlock(): Promise<{ readonly block: number; readonly release: () => void }> {
   for (let tries = 0; tries < BLOCKS; tries += 1) {
     const block = 1 + ((process.pid + tries) % BLOCKS);
@@ -335,9 +342,27 @@ async function takeBlock(): Promise<{ readonly block: number; readonly release: 
       () => true,
       () => false,
     );
-    if (isOwn) return { block, release: () => void server.close() };
+    if (!isOwn) continue;
+    if (!isLeftBehind(block)) return { block, release: () => void server.close() };
+    server.close();
   }
   throw new Error(`all ${BLOCKS} blocks of addresses are taken`);
+}
+
+/** Whether somebody but the block's own socket listens at an address of a block. HAProxy would share its ports with them. */
+function isLeftBehind(block: number): boolean {
+  const third = block.toString(16).padStart(2, '0').toUpperCase();
+  const own = hexAddress(`127.88.${block}.1`, BLOCK_PORT);
+  return readConnections().some(({ local, state }) => {
+    const second = Number.parseInt(local.slice(4, 6), 16);
+    return (
+      state === LISTENING &&
+      local !== own &&
+      local.slice(2, 4) === third &&
+      local.slice(6, 8) === '7F' &&
+      (second === 88 || (second >= FIRST_BUILDER_NET && second < FIRST_BUILDER_NET + BUILDER_NETS))
+    );
+  });
 }
 
 export interface LoggedBuild {
@@ -368,6 +393,9 @@ interface StartScript {
   readonly bin: string;
 }
 
+/** For setpriv: what it starts ends with this process, however that ends. */
+const ENDS_WITH_US = ['--pdeathsig', 'KILL', '--'] as const;
+
 export class LoadBalancer {
   readonly log: LoggedBuild[] = [];
   readonly refusals: Refusal[] = [];
@@ -382,7 +410,8 @@ export class LoadBalancer {
     this.#child = child;
     this.#model = model;
     this.#isScript = isScript;
-    this.exited = once(child, 'exit');
+    // With all that it has written; what a script has started may have its output for longer.
+    this.exited = once(child, isScript ? 'exit' : 'close');
     let unread = '';
     child.stdout?.on('data', (chunk) => {
       const rows = `${unread}${chunk}`.split('\n');
@@ -403,12 +432,12 @@ export class LoadBalancer {
     model: BalancerModel,
     script: StartScript | null = null,
   ): Promise<LoadBalancer> {
-    const { HAPROXY: program = 'haproxy', PATH } = process.env;
+    const { HAPROXY: program = 'haproxy', SETPRIV: setpriv = 'setpriv', PATH } = process.env;
     const stdio = ['ignore', 'pipe', 'pipe'] as const;
     // A group of its own for a script and what it starts.
     const child =
       script === null
-        ? spawn(program, ['-db', '-f', configuration], { stdio: [...stdio] })
+        ? spawn(setpriv, [...ENDS_WITH_US, program, '-db', '-f', configuration], { stdio: [...stdio] })
         : spawn('/bin/sh', [script.path], {
             ...{ stdio: [...stdio], detached: true, env: { PATH: `${script.bin}:${PATH}` } },
           });
@@ -416,8 +445,10 @@ export class LoadBalancer {
     for (const deadline = Date.now() + READY_TIMEOUT_MS; ; await sleep(20)) {
       const isReady = await balancer.#isPlugged().catch(() => false);
       if (isReady) return balancer;
-      if (child.exitCode !== null || Date.now() > deadline)
+      if (!balancer.running || Date.now() > deadline) {
+        await balancer.kill();
         throw new Error(`HAProxy did not start:\n${balancer.events}`);
+      }
     }
   }
 
@@ -441,7 +472,11 @@ export class LoadBalancer {
   /** The value of one series; its labels must contain `labels`. */
   async metric(name: string, labels: string): Promise<number> {
     const { address, port } = this.#model.metrics;
-    const text = await (await fetch(`http://${address}:${port}/metrics`)).text();
+    // Only series of its kind: with hundreds of builders the whole page has megabytes. A connection of its own: another
+    // one may still lead to the predecessor.
+    const [, scope] = name.split('_');
+    const headers = { connection: 'close' };
+    const text = await (await fetch(`http://${address}:${port}/metrics?scope=${scope}`, { headers })).text();
     const row = text.split('\n').find((line) => line.startsWith(`${name}{`) && line.includes(labels));
     if (row === undefined) throw new Error(`no series ${name} with ${labels}`);
     return Number(row.slice(row.lastIndexOf(' ')));
@@ -486,7 +521,7 @@ export class LoadBalancer {
 
   async ask(command: string): Promise<string> {
     const socket = net.connect(this.#model.adminSocketPath ?? '');
-    socket.setTimeout(5_000, () => socket.destroy(new Error('HAProxy does not answer')));
+    socket.setTimeout(ANSWER_TIMEOUT_MS, () => socket.destroy(new Error('HAProxy does not answer')));
     socket.write(`${command}\n`);
     let answer = '';
     for await (const chunk of socket) answer += chunk;
@@ -564,7 +599,8 @@ export class StandIn {
     this.#servers.push(builds.listen(this.#gated ? DAEMON_PORT : BUILDS_PORT, this.address));
     if (!this.#gated) {
       const slot = http.createServer(({ url, socket }, response) => {
-        const present = [...this.#present].map(({ remoteAddress }) => remoteAddress);
+        // A socket that has been reset has no address any more.
+        const present = [...this.#present].map(({ remoteAddress }) => remoteAddress).filter(Boolean);
         const isOwn = present.length === 0 || present.includes(socket.remoteAddress);
         response.writeHead(url === SLOT_PATH && isOwn ? 200 : 503).end();
       });
@@ -648,8 +684,6 @@ export interface RealBuilder {
   readonly address: string;
   readonly daemon: Buildkitd;
   readonly gate: ChildProcess;
-  /** Who is connected to the daemon at this moment, by the kernel's table; the gate's own checks come and go. */
-  peers(): readonly string[];
   stop(): Promise<void>;
 }
 
@@ -668,9 +702,14 @@ async function startGate(folder: string, address: string): Promise<ChildProcess>
       serverMs: 48 * hour,
     }),
   );
-  const { HAPROXY: program = 'haproxy' } = process.env;
-  const gate = spawn(program, ['-db', '-f', configuration], { stdio: 'ignore' });
-  await untilListening(address, SLOT_PORT);
+  const { HAPROXY: program = 'haproxy', SETPRIV: setpriv = 'setpriv' } = process.env;
+  const gate = spawn(setpriv, [...ENDS_WITH_US, program, '-db', '-f', configuration], { stdio: 'ignore' });
+  try {
+    await untilListening(address, SLOT_PORT);
+  } catch (error) {
+    gate.kill('SIGKILL');
+    throw error;
+  }
   return gate;
 }
 
@@ -685,13 +724,15 @@ async function startRealBuilder(
     address: `tcp://${address}:${DAEMON_PORT}`,
     ...(pair === null ? {} : { tls: pair }),
   });
-  const gate = await startGate(folder, address);
+  const gate = await startGate(folder, address).catch(async (error: unknown) => {
+    await daemon.stop();
+    throw error;
+  });
   return {
     ordinal,
     address,
     daemon,
     gate,
-    peers: () => peersOf(address, DAEMON_PORT),
     stop: async () => {
       gate.kill('SIGKILL');
       await daemon.stop();
@@ -712,15 +753,29 @@ async function untilListening(address: string, port: number): Promise<void> {
   throw new Error(`nobody listens at ${address}:${port}`);
 }
 
-/** The other ends of connections that a daemon at this address has accepted and not closed (proc_pid_net(5), state 01). */
-function peersOf(address: string, port: number): readonly string[] {
-  const octets = address.split('.').map((part) => Number(part).toString(16).padStart(2, '0'));
-  const daemon = `${octets.toReversed().join('')}:${port.toString(16).padStart(4, '0')}`.toUpperCase();
+interface Connection {
+  /** As the kernel writes an address: `hexAddress`. */
+  readonly local: string;
+  readonly remote: string;
+  readonly state: string;
+}
+
+/** proc_pid_net(5), as in include/net/tcp_states.h. */
+const ESTABLISHED = '01';
+const LISTENING = '0A';
+
+/** The kernel's table. It is read piece by piece: two rows of it need not have been there at the same moment. */
+function readConnections(): readonly Connection[] {
   return readFileSync('/proc/net/tcp', 'utf8')
     .split('\n')
+    .slice(1)
     .map((row) => row.trim().split(/\s+/))
-    .filter(([, local, , state]) => local === daemon && state === '01')
-    .map(([, , remote = '']) => remote);
+    .map(([, local = '', remote = '', state = '']) => ({ local, remote, state }));
+}
+
+function hexAddress(address: string, port: number): string {
+  const octets = address.split('.').map((part) => Number(part).toString(16).padStart(2, '0'));
+  return `${octets.toReversed().join('')}:${port.toString(16).padStart(4, '0')}`.toUpperCase();
 }
 
 /** A real build by plain buildctl, which waits as any other client does. */
@@ -738,19 +793,28 @@ export function startRealBuild(rig: Rig, context: string, id: string): PlainBuil
 }
 
 /** Longer than any check of the gate is connected, shorter than any build. */
-const CHECK_LASTS_MS = 500;
+const CHECK_LASTS_MS = 1_000;
 
-/** Looks at the kernel's table again and again; the returned function tells what it has seen. */
+/**
+ * Looks at the kernel's table again and again for those who are connected to the daemons; the returned function tells
+ * what it has seen. The gates' own checks come and go.
+ */
 export function watchBuilds(
   builders: readonly RealBuilder[],
 ): () => { readonly mostOnOne: number; readonly builds: number } {
   const seen = builders.map(() => new Map<string, { readonly from: number; to: number }>());
+  const established = (): readonly Connection[] =>
+    readConnections().filter(({ state }) => state === ESTABLISHED);
   const timer = setInterval(() => {
     const now = performance.now();
-    for (const [index, builder] of builders.entries()) {
-      for (const peer of builder.peers()) {
-        const stay = seen[index]?.get(peer);
-        if (stay === undefined) seen[index]?.set(peer, { from: now, to: now });
+    // Who is in both was there at the moment between: no successor is taken for a neighbour.
+    const before = new Set(established().map(({ local, remote }) => `${local} ${remote}`));
+    const present = established().filter(({ local, remote }) => before.has(`${local} ${remote}`));
+    for (const [index, { address }] of builders.entries()) {
+      const daemon = hexAddress(address, DAEMON_PORT);
+      for (const { remote } of present.filter(({ local }) => local === daemon)) {
+        const stay = seen[index]?.get(remote);
+        if (stay === undefined) seen[index]?.set(remote, { from: now, to: now });
         else stay.to = now;
       }
     }
@@ -859,10 +923,18 @@ export class Build {
   }
 }
 
-/** Moments of joining so far apart that no two have the same place, the last one just past. */
+/**
+ * Before HAProxy 3.1 builds that joined within the time for which the process stood still may change places, and so may
+ * those of one class when it is passed, 17 minutes after it began: docs/line.md.
+ */
+const MOST_TICKS_APART = 32;
+const LONGEST_SPAN_TICKS = (8 * 60_000) / PLACE_TICK_MS;
+
+/** Moments of joining, the last one some seconds past: no two are one place, nor changed by a machine that stands still. */
 export function joinTimes(count: number): readonly number[] {
   const now = Date.now();
-  return Array.from({ length: count }, (_, index) => now - (count - index) * 2 * PLACE_TICK_MS);
+  const ticks = Math.max(2, Math.min(MOST_TICKS_APART, Math.floor(LONGEST_SPAN_TICKS / count)));
+  return Array.from({ length: count }, (_, index) => now - (count - index) * ticks * PLACE_TICK_MS);
 }
 
 /** Names of those who have had a builder, in the order of getting it. */

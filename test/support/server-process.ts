@@ -18,7 +18,7 @@ export class ServerProcess {
     return this.#log;
   }
 
-  /** Resolves when `ready` does; rejects with the server's log when it ends before, or after 30 s. */
+  /** Resolves when `ready` does; rejects with the server's log when it ends before, or after 90 s. */
   async start(command: string, args: readonly string[], ready: () => Promise<boolean>): Promise<void> {
     const child = spawn(command, [...args], { cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
@@ -31,7 +31,7 @@ export class ServerProcess {
       this.#log += String(error);
     });
     try {
-      await eventually(`${command} answers`, () => child.exitCode !== null || ready(), 30_000);
+      await eventually(`${command} answers`, () => child.exitCode !== null || ready(), 90_000);
       if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`);
     } catch (error) {
       await this.stop();
@@ -42,9 +42,10 @@ export class ServerProcess {
   async stop(): Promise<void> {
     const child = this.#child;
     if (child?.pid !== undefined && child.exitCode === null && child.signalCode === null) {
-      const ended = new Promise((resolve) => child.once('close', resolve));
+      // Not 'close': what it has started may have its output for longer.
+      const ended = new Promise((resolve) => child.once('exit', resolve));
       child.kill('SIGTERM');
-      const slow = setTimeout(() => child.kill('SIGKILL'), 15_000);
+      const slow = setTimeout(() => child.kill('SIGKILL'), 30_000);
       await ended;
       clearTimeout(slow);
     }

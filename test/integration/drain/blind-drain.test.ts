@@ -9,21 +9,18 @@ import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { renderDrain } from '../../../src/pool/builder/drain.ts';
 import { freePort, startBuildkitd } from '../../support/buildkitd.ts';
-import {
-  eventually,
-  makeSleepContext,
-  processesMentioning,
-  startBuildctl,
-} from '../../support/local-pool.ts';
+import { eventually, makeHeldContext, startBuildctl } from '../../support/local-pool.ts';
 import { BUSYBOX } from './scripts.ts';
 
-/** Of the build's one step; no other test sleeps as long. */
-const BUILD_SECONDS = 5.13;
-const DEADLINE_SECONDS = 15;
-const GRACE_SECONDS = 45;
+/** Of hooks that cannot see. The build has long ended by then, even on a machine that has much else to do. */
+const DEADLINE_SECONDS = 45;
+/** Of those that can: it takes them seconds to read a long table on such a machine. */
+const LONG_DEADLINE_SECONDS = 240;
+const GRACE_SECONDS = 250;
 
 interface Hook {
   readonly procFolder?: string;
+  readonly deadlineSeconds?: number;
   /** Comes before the shell of the hook. */
   readonly wrapper?: readonly string[];
   readonly path?: string;
@@ -46,11 +43,11 @@ const folder = mkdtempSync(join(tmpdir(), 'blind-'));
 const locked = join(folder, 'locked');
 
 const HOOKS = {
-  sighted: {},
+  sighted: { deadlineSeconds: LONG_DEADLINE_SECONDS },
   'no folder of tables': { procFolder: join(folder, 'missing') },
   'a folder of tables that it may not read': { procFolder: locked, wrapper: AS_NOBODY },
   'no /proc': { wrapper: WITHOUT_PROC },
-  'no tools': { path: join(folder, 'missing') },
+  'no tools': { path: join(folder, 'missing'), deadlineSeconds: LONG_DEADLINE_SECONDS },
   'no /proc and no tools': { wrapper: WITHOUT_PROC, path: join(folder, 'missing') },
 } as const satisfies Readonly<Record<string, Hook>>;
 
@@ -66,28 +63,49 @@ beforeAll(async () => {
     address: `tcp://127.0.0.1:${port}`,
   });
   try {
-    const context = makeSleepContext(folder, BUILD_SECONDS);
-    const build = startBuildctl(daemon.address, context, basename(folder));
+    const held = makeHeldContext(folder);
+    const build = startBuildctl(daemon.address, held.context, basename(folder));
     let over = false;
     const built = build.ended.then(({ code }) => {
       over = true;
       return code;
     });
-    await eventually('the step runs', () => processesMentioning(`sleep ${BUILD_SECONDS}`).length > 0, 60_000);
-    const hooks = Object.entries(HOOKS).map(async ([name, hook], index) => {
-      const outcome = await run(hook, port, join(folder, `drain-${index}`), () => over);
-      return [name, outcome] as const;
+    await eventually('the step runs', () => held.running() > 0, 120_000);
+    const hooks = Object.entries(HOOKS).map(
+      ([name, hook], index) =>
+        [name, startHook(hook, port, join(folder, `drain-${index}`), () => over)] as const,
+    );
+    const isTold = ({ log }: StartedHook): boolean =>
+      /a build is connected|cannot read|stands still/.test(log());
+    await eventually('all hooks know of a build', () => hooks.every(([, hook]) => isTold(hook)), 120_000);
+    held.release();
+    // The grace period is over when only those are left that stand still.
+    const isAtRest = ({ isOver, log }: StartedHook): boolean => isOver() || log().includes('stands still');
+    await eventually(
+      'all hooks have ended or stand still',
+      () => over && hooks.every(([, hook]) => isAtRest(hook)),
+      GRACE_SECONDS * 1000,
+    ).finally(() => {
+      for (const [, { kill }] of hooks) kill();
     });
-    outcomes = Object.fromEntries(await Promise.all(hooks));
+    const ended = hooks.map(async ([name, { outcome }]) => [name, await outcome] as const);
+    outcomes = Object.fromEntries(await Promise.all(ended));
     buildCode = await built;
   } finally {
     await daemon.stop();
   }
-}, 180_000);
+}, 600_000);
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-async function run(hook: Hook, port: number, files: string, isBuilt: () => boolean): Promise<Outcome> {
+interface StartedHook {
+  log(): string;
+  isOver(): boolean;
+  kill(): void;
+  readonly outcome: Promise<Outcome>;
+}
+
+function startHook(hook: Hook, port: number, files: string, isBuilt: () => boolean): StartedHook {
   const [script, logPath] = [`${files}.sh`, `${files}.log`];
   writeFileSync(logPath, '');
   chmodSync(logPath, 0o666);
@@ -96,18 +114,22 @@ async function run(hook: Hook, port: number, files: string, isBuilt: () => boole
     renderDrain({
       ...{ port, innerPorts: [], procFolder: hook.procFolder ?? '/proc', logPath },
       ...{ firstLookSeconds: 0.5, lookIntervalSeconds: 0.5, idleLooks: 2, gatePatienceSeconds: 0 },
-      ...{ deadlineSeconds: DEADLINE_SECONDS, reportSeconds: 5 },
+      ...{ deadlineSeconds: hook.deadlineSeconds ?? DEADLINE_SECONDS, reportSeconds: 5 },
     }),
   );
   const path = hook.path ?? process.env['PATH'];
   const shell = ['/usr/bin/env', `PATH=${path}`, BUSYBOX, 'sh', script];
   const [program = '', ...args] = [...(hook.wrapper ?? []), ...shell];
   const child = spawn(program, args, { stdio: 'ignore' });
-  const grace = setTimeout(() => child.kill('SIGKILL'), GRACE_SECONDS * 1000);
-  const code = await new Promise<number | null>((resolve) => child.once('exit', resolve));
-  const afterBuild = isBuilt();
-  clearTimeout(grace);
-  return { code, log: readFileSync(logPath, 'utf8'), afterBuild };
+  const log = () => readFileSync(logPath, 'utf8');
+  let isOver = false;
+  const outcome = new Promise<Outcome>((resolve) =>
+    child.once('exit', (code) => {
+      isOver = true;
+      resolve({ code, log: log(), afterBuild: isBuilt() });
+    }),
+  );
+  return { log, isOver: () => isOver, kill: () => child.kill('SIGKILL'), outcome };
 }
 
 test('no hook ends before the build does, and the build succeeds', () => {

@@ -1,18 +1,30 @@
 /** The drain on made-up tables of the kernel, in busybox's shell. drain.test.ts has it on real builds. */
-import { execFile, spawn } from 'node:child_process';
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import {
+  appendFileSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
-import { afterAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeEach, expect, test, vi } from 'vitest';
 import { type DrainModel, renderDrain } from '../../../src/pool/builder/drain.ts';
 import { hexPort } from '../../../src/pool/builder/shell.ts';
 import { BUSYBOX, shellcheck } from './scripts.ts';
 
 const PORT = 1234;
 const INNER_PORT = 1236;
+/** Of a machine that has much else to do. */
+vi.setConfig({ testTimeout: 180_000 });
 
 const root = mkdtempSync(join(tmpdir(), 'drain-'));
 let folder: string;
@@ -52,11 +64,19 @@ function row({ family, localPort, state }: Row, index: number): string {
   return `${String(index).padStart(4)}: ${host}:${hexPort(localPort)} ${peer}:${state === '0A' ? '0000' : 'D431'} ${state} 00000000:00000000 00:00000000 00000000     0        0 12345 1 0000000000000000 20 4 30 10 -1\n`;
 }
 
+const FAMILIES = [4, 6] as const;
+
+function tablePath(family: 4 | 6): string {
+  return join(folder, 'net', family === 4 ? 'tcp' : 'tcp6');
+}
+
+function renderTable(family: 4 | 6, rows: readonly Row[]): string {
+  const lines = rows.filter((one) => one.family === family).map(row);
+  return HEADER + lines.join('');
+}
+
 function writeTables(rows: readonly Row[]): void {
-  for (const family of [4, 6] as const) {
-    const lines = rows.filter((one) => one.family === family).map(row);
-    writeFileSync(join(folder, 'net', family === 4 ? 'tcp' : 'tcp6'), HEADER + lines.join(''));
-  }
+  for (const family of FAMILIES) writeFileSync(tablePath(family), renderTable(family, rows));
   writeFileSync(join(folder, 'net', 'if_inet6'), '');
   writeFileSync(join(folder, 'uptime'), '1908.08 3000.00\n');
 }
@@ -204,36 +224,53 @@ test('incident 6: without sleep it stands still, using nothing, until it is kill
     (await promisify(execFile)('ps', ['-eo', 'stat,args'])).stdout
       .split('\n')
       .some((line) => line.includes(join(folder, 'drain.sh')) && line.startsWith('T'));
-  await expect.poll(stopped).toBe(true);
+  await expect.poll(stopped, { timeout: 60_000 }).toBe(true);
   drain.kill();
   expect(await drain.ended).toBe(null);
   expect(drain.log()).not.toContain('idle');
 });
 
 test('the first look comes after the wait, and two idle looks must follow each other', async () => {
-  writeTables([{ family: 6, localPort: PORT, state: '0A' }]);
   const busy: Row = { family: 6, localPort: PORT, state: '01' };
-  const drain = start({ firstLookSeconds: 1, lookIntervalSeconds: 0.5 });
+  writeTables([]);
+  // Each look waits for what it is to see: a pipe is opened by both ends at the same time.
+  for (const family of FAMILIES) {
+    rmSync(tablePath(family));
+    execFileSync('mkfifo', [tablePath(family)]);
+  }
+  const drain = start({ firstLookSeconds: 1 });
   let ended = false;
   void drain.ended.then(() => {
     ended = true;
   });
+  const showNextLook = async (rows: readonly Row[]): Promise<void> => {
+    for (const family of FAMILIES) {
+      const pipe = await openForReader(tablePath(family), () => ended);
+      writeFileSync(pipe, renderTable(family, rows));
+      closeSync(pipe);
+    }
+  };
   // A build that arrives by an old DNS answer, after the builder began to terminate and before the first look.
-  await drain.says('waits 1 s');
-  await sleep(300);
-  writeTables([busy]);
-  await drain.says('a build is connected to port 1234');
-  expect(ended).toBe(false);
+  await showNextLook([busy]);
+  await drain.says('a build is connected to port 1234 (after 1 s');
   // It ends; one look finds the builder idle, and then the next build is there.
-  writeTables([]);
-  await sleep(600);
-  writeTables([busy]);
-  await sleep(1_200);
-  expect(ended).toBe(false);
-  writeTables([]);
+  for (const rows of [[], [busy], [], [busy], [busy], [], []]) await showNextLook(rows);
   expect(await drain.ended).toBe(0);
-  expect(drain.log()).toContain('the builder is idle');
+  expect(drain.log()).toMatch(/waits 1 s(.|\n)*the builder is idle/);
 });
+
+/** The end for writing of a pipe that somebody reads, or is about to; throws when `isOver`. */
+async function openForReader(path: string, isOver: () => boolean): Promise<number> {
+  for (;;) {
+    if (isOver()) throw new Error(`the drain ended before it read ${path}`);
+    try {
+      return openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENXIO')) throw error;
+    }
+    await sleep(5);
+  }
+}
 
 test('a gate that still lets builds in is waited for, within its patience', async () => {
   writeTables([{ family: 6, localPort: PORT, state: '0A' }]);

@@ -7,15 +7,18 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { DOORSTEP_MS, renderGate, SLOT_PATH } from '../../../src/pool/haproxy/gate.ts';
 import { openingBytes } from '../../../src/queue/preface.ts';
 import { type Buildkitd, freePort, startBuildkitd } from '../../support/buildkitd.ts';
-import { eventually, makeSleepContext, startBuildctl } from '../../support/local-pool.ts';
+import { eventually, makeHeldContext, makeSleepContext, startBuildctl } from '../../support/local-pool.ts';
 
 /** Two load balancers, by the addresses that they come from. */
 const OLD = '127.0.0.2';
 const NEW = '127.0.0.3';
+const WAIT = { timeout: 60_000, interval: 50 };
+/** Of a machine that has much else to do. */
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 let folder: string;
 let daemon: Buildkitd;
@@ -85,7 +88,15 @@ interface Gate {
   ask(address: string, path?: string): Promise<string>;
 }
 
-async function startGate(address: string, backend = witness.port): Promise<Gate> {
+interface GateOptions {
+  readonly backend?: number;
+  readonly doorstepMs?: number;
+}
+
+async function startGate(
+  address: string,
+  { backend = witness.port, doorstepMs = DOORSTEP_MS }: GateOptions = {},
+): Promise<Gate> {
   const [port, slot] = [await freePort(), await freePort()];
   const path = join(folder, `gate-${port}.cfg`);
   writeFileSync(
@@ -96,7 +107,7 @@ async function startGate(address: string, backend = witness.port): Promise<Gate>
       daemon: { address: '127.0.0.1', port: backend },
       keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
       ...{ clientMs: 3_600_000, serverMs: 3_600_000 },
-    }),
+    }).replace(`timeout queue ${DOORSTEP_MS}ms`, `timeout queue ${doorstepMs}ms`),
   );
   const { HAPROXY: haproxy = 'haproxy' } = process.env;
   const child: ChildProcess = spawn(haproxy, ['-db', '-f', path], { stdio: 'ignore' });
@@ -150,10 +161,9 @@ async function call({ port }: Gate, localAddress: string): Promise<Caller> {
 
 test('while a build runs, no other reaches the daemon, from whichever load balancer; after it, the next does', async () => {
   const gate = await startGate('127.0.0.1');
-  const build = (seconds: number) =>
-    startBuildctl(`tcp://127.0.0.1:${gate.port}`, makeSleepContext(folder, seconds), `gate-${seconds}`);
-  // Longer than all that follows, the doorstep three times over included.
-  const first = build(10);
+  const build = (context: string, id: string) => startBuildctl(`tcp://127.0.0.1:${gate.port}`, context, id);
+  const held = makeHeldContext(folder);
+  const first = build(held.context, 'gate-first');
   let over = false;
   void first.ended.then(() => {
     over = true;
@@ -166,20 +176,23 @@ test('while a build runs, no other reaches the daemon, from whichever load balan
   }
   expect(over).toBe(false);
   expect(witness.reached).toBe(1);
+  await eventually('its step runs', () => held.running() > 0);
+  held.release();
   expect((await first.ended).code).toBe(0);
-  expect((await build(0.1).ended).code).toBe(0);
+  expect((await build(makeSleepContext(folder, 0.1), 'gate-next').ended).code).toBe(0);
   expect(witness).toMatchObject({ reached: 2, most: 1 });
-}, 60_000);
+});
 
 test('who stands on the doorstep when the build before ends is let in', async () => {
-  const gate = await startGate('127.0.0.1');
+  // However long this machine stands still, the first one ends meanwhile.
+  const gate = await startGate('127.0.0.1', { doorstepMs: 60 * DOORSTEP_MS });
   const first = await call(gate, OLD);
-  await expect.poll(first.heard).toBeGreaterThan(0);
+  await expect.poll(first.heard, WAIT).toBeGreaterThan(0);
   const second = await call(gate, NEW);
   await sleep(DOORSTEP_MS / 10);
   expect(second.heard()).toBe(0);
   first.leave();
-  await expect.poll(second.heard, { timeout: 10_000 }).toBeGreaterThan(0);
+  await expect.poll(second.heard, WAIT).toBeGreaterThan(0);
 });
 
 // As pods have it: an IPv4 client looks different at a socket for all addresses.
@@ -187,22 +200,22 @@ describe.each(['127.0.0.1', '0.0.0.0', '::'])('bound to %s', (address) => {
   test('it is free for the load balancer whose build it has, and taken for any other', async () => {
     const gate = await startGate(address);
     const answers = async () => Promise.all([gate.ask(OLD), gate.ask(NEW)]);
-    await expect.poll(answers).toEqual(['200 free', '200 free']);
+    await expect.poll(answers, WAIT).toEqual(['200 free', '200 free']);
     const build = await call(gate, OLD);
-    await expect.poll(build.heard).toBeGreaterThan(0);
+    await expect.poll(build.heard, WAIT).toBeGreaterThan(0);
     expect(await answers()).toEqual(['200 free', '503 taken']);
     build.leave();
-    await expect.poll(answers).toEqual(['200 free', '200 free']);
+    await expect.poll(answers, WAIT).toEqual(['200 free', '200 free']);
     // The new one has it now.
     const next = await call(gate, NEW);
-    await expect.poll(next.heard).toBeGreaterThan(0);
+    await expect.poll(next.heard, WAIT).toBeGreaterThan(0);
     expect(await answers()).toEqual(['503 taken', '200 free']);
     expect(await gate.ask(OLD, '/')).toMatch(/^404/);
   });
 });
 
 test('without a daemon it is free for nobody, and taken by nobody', async () => {
-  const gate = await startGate('127.0.0.1', await freePort());
-  await expect.poll(() => gate.ask(OLD), { timeout: 10_000 }).toBe('no answer');
+  const gate = await startGate('127.0.0.1', { backend: await freePort() });
+  await expect.poll(() => gate.ask(OLD), WAIT).toBe('no answer');
   expect(await gate.ask(NEW)).toBe('no answer');
 });

@@ -6,11 +6,15 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { ANY_ADDRESS, renderGateScript } from '../../../src/pool/builder/gate.ts';
 import { renderGate } from '../../../src/pool/haproxy/gate.ts';
 import { freePort } from '../../support/buildkitd.ts';
 import { BUSYBOX, shellcheck } from './scripts.ts';
+
+const WAIT = { timeout: 60_000, interval: 50 };
+/** Of a machine that has much else to do. */
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 let folder: string;
 const closers: Array<() => unknown> = [];
@@ -38,14 +42,14 @@ async function startDaemon(): Promise<number> {
 
 async function startGate(shell: readonly string[], procFolder = '/proc') {
   const daemon = await startDaemon();
-  const port = await freePort();
+  const [port, slot] = [await freePort(), await freePort()];
   const configPath = join(folder, 'gate.cfg');
   const address = procFolder === '/proc' ? '127.0.0.1' : ANY_ADDRESS;
   writeFileSync(
     configPath,
     renderGate({
       builds: { address, port },
-      slot: { address, port: await freePort() },
+      slot: { address, port: slot },
       daemon: { address: '127.0.0.1', port: daemon },
       keepalive: { idleSeconds: 30, intervalSeconds: 10, probes: 3 },
       clientMs: 3_600_000,
@@ -63,7 +67,8 @@ async function startGate(shell: readonly string[], procFolder = '/proc') {
     if (child.exitCode === null && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
     await exited;
   });
-  await expect.poll(() => knock(port), { timeout: 10_000 }).toBe('let in');
+  // All ports open together; at this one nobody takes the place of a build.
+  await expect.poll(() => knock(slot), WAIT).toBe('let in');
   return { port, child, exited };
 }
 
@@ -82,7 +87,7 @@ async function talk(port: number, host = '127.0.0.1'): Promise<Talk> {
   return {
     say: async (text) => {
       socket.write(text);
-      const [answer] = await once(socket, 'data', { signal: AbortSignal.timeout(5_000) });
+      const [answer] = await once(socket, 'data', { signal: AbortSignal.timeout(WAIT.timeout) });
       return String(answer);
     },
     leave: () => {
@@ -116,7 +121,7 @@ test.each(SHELLS.flatMap((shell) => SIGNALS.map((signal) => [shell.join(' '), si
     const build = await talk(port);
     expect(await build.say('one')).toBe('one');
     child.kill(signal);
-    await expect.poll(() => knock(port)).toBe('refused');
+    await expect.poll(() => knock(port), WAIT).toBe('refused');
     // Asked again, by whoever ends the container after its hook.
     child.kill('SIGTERM');
     await sleep(300);

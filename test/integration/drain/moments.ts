@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openGateway } from '../../../src/gateway/gateway.ts';
 import { waitInLine } from '../../../src/queue/line.ts';
-import { makeSleepContext, startBuildctl } from '../../support/local-pool.ts';
+import { eventually, makeSleepContext, startBuildctl } from '../../support/local-pool.ts';
 import { type Drained, ENDPOINT_LAG_MS, type Node, type Termination } from './node.ts';
 
 export interface Harvest {
@@ -28,7 +28,7 @@ export interface MomentsOptions {
   readonly hook: Termination['hook'];
   /** Whether builders that have ended are started again: a StatefulSet's pod that was deleted, or scaled away. */
   readonly replace: boolean;
-  /** All at the same moment. */
+  /** All at the same moment, at which most of them have a build. */
   readonly together?: boolean;
   /** Makes the moments; the same seed, the same moments. */
   readonly seed: number;
@@ -73,10 +73,15 @@ export async function endAtRandomMoments(options: MomentsOptions): Promise<Harve
       else killed.push(`exit code ${code}: ${log.slice(-1_500)}`);
     }
   };
+  const untilMostBuild = async (): Promise<void> => {
+    await sleep(TOGETHER_MS);
+    await eventually('most builders have a build', async () => (await node.busy()) >= (3 / 4) * builders);
+  };
+  let together: Promise<void> | null = null;
   const endOften = async (ordinal: number): Promise<void> => {
     while (begun < moments) {
       begun += 1;
-      await sleep(options.together === true ? TOGETHER_MS : 500 + random() * 3_000);
+      await (together ?? sleep(500 + random() * 3_000));
       drains.push(await node.endPod(ordinal, { hook: options.hook, lagMs: random() * ENDPOINT_LAG_MS }));
       if (!options.replace) return;
       await node.startPod(ordinal);
@@ -86,6 +91,7 @@ export async function endAtRandomMoments(options: MomentsOptions): Promise<Harve
   await node.startPods(builders);
   const clients = Array.from({ length: builders + WAITING }, (_, client) => buildOn(client));
   try {
+    if (options.together === true) together = untilMostBuild();
     await Promise.all(Array.from({ length: builders }, (_, ordinal) => endOften(ordinal)));
   } finally {
     over = true;

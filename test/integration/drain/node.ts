@@ -4,9 +4,10 @@
  * signal after its own hook), behind the generated load balancer on a real HAProxy and a name server that caches.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -17,7 +18,12 @@ import { renderGateScript } from '../../../src/pool/builder/gate.ts';
 import { daemonPort, slotPort } from '../../../src/pool/builder/pod.ts';
 import { renderStart } from '../../../src/pool/builder/start.ts';
 import { renderGate } from '../../../src/pool/haproxy/gate.ts';
-import { type BalancerModel, GATHERING_MS, renderBalancer } from '../../../src/pool/haproxy.ts';
+import {
+  type BalancerModel,
+  GATHERING_MS,
+  PLACEHOLDER_SERVER,
+  renderBalancer,
+} from '../../../src/pool/haproxy.ts';
 import type { Endpoint } from '../../../src/queue/endpoint.ts';
 import { type Authority, issue, type KeyPair, makeAuthority } from '../../support/certificates.ts';
 import { type DnsServer, startDnsServer } from '../../support/dns-server.ts';
@@ -32,6 +38,8 @@ export const ENDPOINT_LAG_MS = 400;
 const FIRST_LOOK_SECONDS = 2;
 const LOOK_SECONDS = 0.2;
 const GRACE_SECONDS = 120;
+/** Of a machine whose disk stands still for seconds at a time. */
+const READY_TIMEOUT_MS = 180_000;
 const HOUR_MS = 3_600_000;
 const POOL = 'amd64';
 const ZONE = 'builders.drain.internal';
@@ -46,7 +54,7 @@ const PORTS_PER_BUILDER = 10;
 export interface NodeOptions {
   readonly folder: string;
   readonly builders: number;
-  /** 127.`block`.0.1 and on are builders, 127.`block`.1.1 is everything else. */
+  /** 127.`block`.0.1 and on are builders, 127.`block`.1.1 is everything else. The next one that is free, where it is taken. */
   readonly block: number;
 }
 
@@ -100,19 +108,23 @@ export class Node {
   readonly #programs = programs();
   #builderPair: KeyPair | null = null;
   readonly #pods = new Map<number, Pod>();
+  readonly #lock: Server;
 
-  private constructor(options: NodeOptions, dns: DnsServer) {
+  private constructor(options: NodeOptions, dns: DnsServer, lock: Server) {
     this.#options = options;
     this.dns = dns;
+    this.#lock = lock;
     const host = ownAddress(options);
     this.endpoint = { host, port: LINE_PORT, url: `tcp://${host}:${LINE_PORT}` };
   }
 
-  static async open(options: NodeOptions): Promise<Node> {
+  static async open(asked: NodeOptions): Promise<Node> {
+    const { block, lock } = await takeBlock(asked.block);
+    const options = { ...asked, block };
     await mkdir(options.folder, { recursive: true });
     const address = ownAddress(options);
     const dns = await startDnsServer({ address, cacheMs: DNS_CACHE_MS, negativeCacheMs: DNS_CACHE_MS });
-    const node = new Node(options, dns);
+    const node = new Node(options, dns, lock);
     // Builders speak TLS in a cluster. Not every build of HAProxy does.
     const tls = await speaksTls(node.#programs.haproxy);
     if (tls) await node.#makeCertificates();
@@ -145,9 +157,19 @@ export class Node {
       (ordinal) => !this.#pods.has(ordinal),
     );
     await Promise.all(missing.map((ordinal) => this.startPod(ordinal)));
-    for (const deadline = Date.now() + 30_000; (await this.balancer.usable(POOL)) < count; await sleep(50)) {
+    for (
+      const deadline = Date.now() + READY_TIMEOUT_MS;
+      (await this.balancer.usable(POOL)) < count;
+      await sleep(50)
+    ) {
       if (Date.now() > deadline) throw new Error(`not all of ${count} builders are used`);
     }
+  }
+
+  /** Builders that have a build at this moment. */
+  async busy(): Promise<number> {
+    const { servers } = await this.balancer.counters(POOL);
+    return [...servers].filter(([name, { sessions }]) => name !== PLACEHOLDER_SERVER && sessions > 0).length;
   }
 
   /** Ends the builder as kubelet does, and waits until nothing of it is left. */
@@ -168,6 +190,7 @@ export class Node {
     await Promise.all([...this.#pods.values()].map((pod) => pod.kill()));
     await this.balancer.kill();
     this.dns.close();
+    this.#lock.close();
     await rm(this.#options.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 }
@@ -178,6 +201,22 @@ async function speaksTls(haproxy: string): Promise<boolean> {
 }
 
 const LINE_PORT = 22_900;
+/** Who listens here, at the address of everything else, has the block. */
+const BLOCK_PORT = 22_905;
+/** Should another run on this machine have the first one. */
+const FURTHER_BLOCKS = Array.from({ length: 20 }, (_, index) => 120 + index);
+
+async function takeBlock(first: number): Promise<{ readonly block: number; readonly lock: Server }> {
+  for (const block of [first, ...FURTHER_BLOCKS]) {
+    const lock = createServer().listen(BLOCK_PORT, `127.${block}.1.1`);
+    const isOwn = await once(lock, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (isOwn) return { block, lock };
+  }
+  throw new Error('all blocks of addresses are taken');
+}
 
 function ownAddress({ block }: NodeOptions): string {
   return `127.${block}.1.1`;
@@ -350,7 +389,7 @@ class Pod {
   }
 
   async ready(): Promise<void> {
-    for (const deadline = Date.now() + 60_000; ; await sleep(50)) {
+    for (const deadline = Date.now() + READY_TIMEOUT_MS; ; await sleep(50)) {
       if (await listens(join(this.#folder, 'buildkitd.sock'))) return;
       if (this.#daemon.ended || this.#gate.ended || Date.now() > deadline)
         throw new Error(`the builder did not start:\n${await this.readLog()}`);

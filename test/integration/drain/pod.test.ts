@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'smol-toml';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { ANY_ADDRESS } from '../../../src/pool/builder/gate.ts';
 import { type BuilderPod, builderPod, CACHE_VOLUME } from '../../../src/pool/builder/pod.ts';
 import { readPool } from '../../../src/pool/read.ts';
@@ -29,6 +29,9 @@ pools:
     architectures:
       amd64: { min: 1, max: 4 }
 `;
+
+/** Of a machine that has much else to do. */
+vi.setConfig({ testTimeout: 180_000 });
 
 const folder = mkdtempSync(join(tmpdir(), 'pods-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -11,9 +11,13 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { CGROUP_ENTRYPOINT, renderStart } from '../../../src/pool/builder/start.ts';
 import { BUSYBOX, shellcheck } from './scripts.ts';
+
+const WAIT = { timeout: 60_000, interval: 50 };
+/** Of a machine that has much else to do. */
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 180_000 });
 
 let folder: string;
 let cache: string;
@@ -94,7 +98,7 @@ class Builder {
 
   /** The slot it has claimed, once it has. */
   async slot(): Promise<number> {
-    await expect.poll(() => this.#log, { timeout: 10_000 }).toMatch(/cache slot \d+ of/);
+    await expect.poll(() => this.#log, WAIT).toMatch(/cache slot \d+ of/);
     return Number(/cache slot (\d+) of/.exec(this.#log)?.[1]);
   }
 
@@ -141,7 +145,7 @@ test('incident 10: a hundred builders that come and go leave as many cache folde
 test('the next builder finds what the one before has left in the slot', async () => {
   const first = new Builder(2);
   expect(await first.slot()).toBe(0);
-  await expect.poll(() => existsSync(join(cache, 'slot-0', 'pids'))).toBe(true);
+  await expect.poll(() => existsSync(join(cache, 'slot-0', 'pids')), WAIT).toBe(true);
   writeFileSync(join(cache, 'slot-0', 'warm'), '');
   await first.end('SIGKILL');
   expect(await new Builder(2).slot()).toBe(0);
@@ -152,10 +156,10 @@ test('a builder more than there are slots says what it waits for, and takes the 
   const [one, other] = [new Builder(2), new Builder(2)];
   const slots = [await one.slot(), await other.slot()];
   const third = new Builder(2);
-  await expect.poll(() => third.log).toContain('waits for one of 2 cache slots');
+  await expect.poll(() => third.log, WAIT).toContain('waits for one of 2 cache slots');
   // A pod that is deleted while it waits goes at once.
   const fourth = new Builder(2);
-  await expect.poll(() => fourth.log).toContain('waits for one of 2 cache slots');
+  await expect.poll(() => fourth.log, WAIT).toContain('waits for one of 2 cache slots');
   expect(await fourth.end('SIGTERM')).toBe(0);
   await other.end('SIGTERM');
   expect(await third.slot()).toBe(slots[1]);
@@ -170,10 +174,10 @@ test('slots beyond the number are emptied, but never under a builder', async () 
   await Promise.all([0, 1, 3].map((slot) => bySlot.get(slot)?.end('SIGKILL')));
   // Slot 2 still has its builder, slot 3 has none.
   expect(await new Builder(2).slot()).toBe(0);
-  await expect.poll(folders).toEqual(['slot-0', 'slot-1', 'slot-2', 'slot-of-somebody-else']);
+  await expect.poll(folders, WAIT).toEqual(['slot-0', 'slot-1', 'slot-2', 'slot-of-somebody-else']);
   await bySlot.get(2)?.end('SIGKILL');
   expect(await new Builder(2).slot()).toBe(1);
-  await expect.poll(folders).toEqual(['slot-0', 'slot-1', 'slot-of-somebody-else']);
+  await expect.poll(folders, WAIT).toEqual(['slot-0', 'slot-1', 'slot-of-somebody-else']);
 });
 
 test('a cache folder that cannot be written to is named, and ends the start', async () => {
@@ -189,14 +193,13 @@ test("the image's entrypoint becomes the daemon: the same process, with its argu
   const builder = new Builder(1, { entrypoint: 'present' });
   expect(await builder.slot()).toBe(0);
   const pids = join(cache, 'slot-0', 'pids');
-  await expect.poll(() => existsSync(pids)).toBe(true);
+  await expect.poll(() => readFileSync(pids, 'utf8'), WAIT).toBe(`${builder.pid}\n`);
   expect(readFileSync(join(folder, 'entrypoint'), 'utf8').trim().split('\n')).toEqual([
     ...[`${builder.pid}`, '--config', "/etc/it's.toml", '--root', join(cache, 'slot-0')],
   ]);
-  expect(readFileSync(pids, 'utf8')).toBe(`${builder.pid}\n`);
   expect(builder.log).toBe(`start: cache slot 0 of 1 in ${cache}\n`);
   const second = new Builder(1, { entrypoint: 'present' });
-  await expect.poll(() => second.log).toContain('waits for one of 1 cache slots');
+  await expect.poll(() => second.log, WAIT).toContain('waits for one of 1 cache slots');
   // Neither the shell nor the entrypoint is left to hold the signal back, or the lock.
   expect(await builder.end('SIGTERM')).toBe(null);
   expect(await second.slot()).toBe(0);
@@ -205,9 +208,9 @@ test("the image's entrypoint becomes the daemon: the same process, with its argu
 test('an image without the entrypoint starts the daemon all the same, and one line says what that means', async () => {
   const builder = new Builder(1, { entrypoint: 'missing' });
   expect(await builder.slot()).toBe(0);
-  await expect.poll(() => existsSync(join(cache, 'slot-0', 'pids'))).toBe(true);
+  await expect.poll(() => existsSync(join(cache, 'slot-0', 'pids')), WAIT).toBe(true);
   await expect
-    .poll(() => builder.log.split('\n').filter((line) => line.includes('entrypoint')))
+    .poll(() => builder.log.split('\n').filter((line) => line.includes('entrypoint')), WAIT)
     .toEqual([
       'start: this image has no buildkitd-entrypoint: limits of this pod may not apply to its builds',
     ]);

@@ -14,7 +14,7 @@ beforeAll(async () => {
     log: (line) => console.error(line),
   });
   program = programs['kube-validate'];
-}, 1_200_000);
+}, 3_600_000);
 
 /** What it says of the objects. */
 function judge(objects: readonly unknown[]): Promise<string> {

@@ -1,7 +1,7 @@
 /** Every rendered buildkitd.toml under the real buildkitd: it starts with it and does what it says. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -15,6 +15,7 @@ import { startRegistry } from '../../support/registry.ts';
 
 const run = promisify(execFile);
 const { BUILDKITD: buildkitd = 'buildkitd', BUILDCTL: buildctl = 'buildctl' } = process.env;
+const { SETPRIV: setpriv = 'setpriv' } = process.env;
 
 let folder = '';
 let pair: KeyPair;
@@ -30,7 +31,7 @@ beforeAll(async () => {
 afterEach(async () => {
   if (child === undefined) return;
   const exited = new Promise((resolve) => child?.once('exit', resolve));
-  if (child.exitCode === null) {
+  if (child.exitCode === null && child.signalCode === null) {
     child.kill('SIGKILL');
     await exited;
   }
@@ -58,8 +59,9 @@ async function start(name: string, file: string): Promise<string> {
   await writeFile(config, own);
   log = '';
   const process = spawn(
-    buildkitd,
+    setpriv,
     [
+      ...['--pdeathsig', 'KILL', '--', buildkitd],
       ...['--config', config, '--root', join(place, 'root'), '--otel-socket-path', join(place, 'otel.sock')],
       ...['--oci-worker-net=host', '--oci-worker-snapshotter=native'],
     ],
@@ -71,15 +73,26 @@ async function start(name: string, file: string): Promise<string> {
       log += chunk.toString();
     });
   }
-  const ready = () => existsSync(socketIn(place)) || process.exitCode !== null;
-  await eventually('buildkitd listens, or has ended', ready, 30_000);
+  const ready = async () => process.exitCode !== null || (await answers(socketIn(place)));
+  await eventually('buildkitd listens, or has ended', ready);
   expect(process.exitCode, log).toBeNull();
   return place;
 }
 
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    socket.once('error', () => resolve(false));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+  });
+}
+
 async function control(place: string, ...args: readonly string[]): Promise<string> {
   const { stdout } = await run(buildctl, ['--addr', `unix://${socketIn(place)}`, ...args], {
-    timeout: 30_000,
+    timeout: 120_000,
   });
   return stdout;
 }

@@ -109,6 +109,6 @@ test('the example of 360 builders is rendered from a cold start in under a secon
   );
   expect(stdout).toContain('statefulset-default-amd64-builder.yaml');
   const { user, system } = JSON.parse(stderr) as { user: number; system: number };
-  // 0.5 s (`npm run bench -- render`), starting node and writing all files included. Three seconds: what shares the processor slows it, too.
-  expect((user + system) / 1_000_000).toBeLessThan(3);
+  // 0.5 s (`npm run bench -- render`), starting node and writing all files included. Five seconds: what shares the processor slows it, too.
+  expect((user + system) / 1_000_000).toBeLessThan(5);
 });

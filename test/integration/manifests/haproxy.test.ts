@@ -173,9 +173,9 @@ describe('the load balancer\u2019s start', () => {
   /** A HAProxy that tells what it was given and how it was asked to end. */
   const STAND_IN = `#!/bin/sh
 [ "$1" = -v ] && exit
-echo "any=$ANY_ADDRESS dns=\${NAME_SERVER-none} args=$*"
 trap 'echo soft; exit 0' USR1
 trap 'echo hard; exit 1' TERM
+echo "any=$ANY_ADDRESS dns=\${NAME_SERVER-none} args=$*"
 while :; do sleep 0.05; done
 `;
 
@@ -218,22 +218,25 @@ while :; do sleep 0.05; done
       await waitFor(() => output().includes('any='));
       expect(output()).toContain('dns=10.96.0.10 args=-db -f /usr/local/etc/haproxy/haproxy.cfg');
       const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+      // The script has yet to note whom it has started.
+      await sleep(200);
       child.kill(signal);
       expect(await ended).toBe(0);
-      expect(output()).toContain('soft');
+      // What it has written may be read after its end.
+      await waitFor(() => output().includes('soft'));
       expect(output()).not.toContain('hard');
     },
   );
 
   test('without a name server it says so and ends', async () => {
     const { child, output } = await start(script, 'search a b\n');
-    expect(await new Promise((resolve) => child.once('exit', resolve))).toBe(1);
+    expect(await new Promise((resolve) => child.once('close', resolve))).toBe(1);
     expect(output()).toContain('names no name server');
   });
 
   test('in an image that has no socat it says so and ends', async () => {
     const { child, output } = await start(script, 'nameserver 10.96.0.10\n', false);
-    expect(await new Promise((resolve) => child.once('exit', resolve))).toBe(1);
+    expect(await new Promise((resolve) => child.once('close', resolve))).toBe(1);
     expect(output()).toContain('this image has no socat');
   });
 
@@ -254,10 +257,11 @@ while :; do sleep 0.05; done
     await writeFile(place, script);
     const { stdout } = await run(shellcheck, ['--shell=sh', place]).catch((error: Tree) => error);
     expect(stdout).toBe('');
-  });
+    // It may have to be fetched.
+  }, 600_000);
 });
 
-const READY_TIMEOUT_MS = 20_000;
+const READY_TIMEOUT_MS = 60_000;
 
 async function waitFor(condition: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = Date.now() + READY_TIMEOUT_MS;

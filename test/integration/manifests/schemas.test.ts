@@ -22,7 +22,7 @@ beforeAll(async () => {
   });
   folder = await mkdtemp(join(tmpdir(), 'schemas-'));
   await writeSchemas(folder);
-}, 600_000);
+}, 1_800_000);
 
 afterAll(() => rm(folder, { recursive: true, force: true }));
 

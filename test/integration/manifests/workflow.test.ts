@@ -19,7 +19,8 @@ test('actionlint passes the workflow that applies the example to a cluster', asy
     WORKFLOW,
   ]).catch((error: Tree) => error);
   expect(`${result.stdout}${result.stderr}`).toBe('');
-});
+  // They may have to be fetched.
+}, 600_000);
 
 test('it has the least permissions, and actions are pinned by commit', async () => {
   const workflow = parse(await readFile(WORKFLOW, 'utf8')) as Tree;

@@ -390,7 +390,8 @@ beforeAll(async () => {
   ({ promtool } = await findPrometheus());
   folder = await mkdtemp(join(tmpdir(), 'rules-'));
   await writeFile(join(folder, 'rules.yaml'), stringify({ groups: ruleGroups(POOL) }, { lineWidth: 0 }));
-});
+  // It may have to be fetched.
+}, 600_000);
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 async function run(...args: string[]): Promise<string> {

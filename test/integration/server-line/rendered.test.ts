@@ -4,7 +4,7 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { test } from 'vitest';
+import { test, vi } from 'vitest';
 import {
   AMD64,
   ARM64,
@@ -15,7 +15,9 @@ import {
   servedOrder,
 } from '../../support/server-line.ts';
 
-const WAIT = { timeout: 40_000, interval: 50 };
+const WAIT = { timeout: 90_000, interval: 50 };
+/** Of a machine that has much else to do. */
+vi.setConfig({ testTimeout: 400_000, hookTimeout: 180_000 });
 const ORDINALS = 40;
 /** More than HAProxy's own holds of 30 s, and a resolution that fails after that. */
 const OUTAGE_MS = 42_000;
@@ -25,9 +27,9 @@ const building = (builds: readonly Build[]): readonly Build[] =>
 const names = (builds: readonly Build[]): readonly string[] => builds.map(({ name }) => name);
 
 // Mostly waiting: both at once.
-test.concurrent('eks-production: 44 builds at no builder, then at 40 of its 768, replaced under them', {
-  timeout: 150_000,
-}, async ({ expect }) => {
+test.concurrent('eks-production: 44 builds at no builder, then at 40 of its 768, replaced under them', async ({
+  expect,
+}) => {
   const example = 'eks-production';
   await using rig = await Rig.open({
     pools: [
@@ -55,7 +57,7 @@ test.concurrent('eks-production: 44 builds at no builder, then at 40 of its 768,
   await expect.poll(() => building(builds).length, WAIT).toBe(ORDINALS);
   // Those who joined first.
   expect(names(building(builds))).toEqual(names(builds.slice(0, ORDINALS)));
-  expect(await old.usable(AMD64)).toBe(ORDINALS);
+  await expect.poll(() => old.usable(AMD64), WAIT).toBe(ORDINALS);
   await expect.poll(demands, WAIT).toEqual([builds.length, others.length]);
   expect(building(others)).toEqual([]);
   expect([...builds, ...others].map(({ dials }) => dials)).toEqual([...builds, ...others].map(() => 1));
@@ -67,6 +69,8 @@ test.concurrent('eks-production: 44 builds at no builder, then at 40 of its 768,
   // Once it knows its builders, the scaler reads what there is: those of the old one are still there.
   await expect.poll(() => next.scalerDemand(AMD64), WAIT).toBe(builds.length);
   await sleep(1_500);
+  // Before HAProxy 3.1 those who have come over knock at builders that are taken, until that is known of all.
+  await expect.poll(async () => (await next.counters(AMD64)).queued, WAIT).toBe(4);
   expect(building(builds)).toHaveLength(ORDINALS);
   for (const [index, build] of builds.entries()) {
     build.leave();
@@ -83,13 +87,15 @@ test.concurrent('eks-production: 44 builds at no builder, then at 40 of its 768,
   expect(builds.filter(({ state }) => state === 'lost')).toEqual([]);
 });
 
-test.concurrent('kind: a name server that is dead for longer than HAProxy would wait by itself takes nobody and no builder away', {
-  timeout: 150_000,
-}, async ({ expect }) => {
+test.concurrent('kind: a name server that is dead for longer than HAProxy would wait by itself takes nobody and no builder away', async ({
+  expect,
+}) => {
   await using rig = await Rig.open({ pools: [{ name: AMD64, ceiling: 32 }], tls: false });
   const balancer = await rig.startRenderedBalancer('kind', 11);
   const door = rig.renderedDoor(AMD64, 'kind');
-  const standIns = await rig.startStandIns(AMD64, [0, 1]);
+  // The gates answer the checks, whatever this process is busy with: before HAProxy 3.2 a builder that is taken for dead
+  // for a moment is sent a second build.
+  const standIns = await rig.startGatedStandIns(AMD64, [0, 1]);
   const builds = joinTimes(8).map((joined, index) => rig.join(`${index}`, door, joined));
   await expect.poll(() => balancer.demand(AMD64), WAIT).toBe(builds.length);
   for (const { ordinal } of standIns) rig.announce(AMD64, ordinal);
@@ -100,7 +106,7 @@ test.concurrent('kind: a name server that is dead for longer than HAProxy would 
   await sleep(OUTAGE_MS / 2);
   await rig.dns.die('refuse');
   await sleep(OUTAGE_MS / 2);
-  expect(await balancer.usable(AMD64)).toBe(2);
+  await expect.poll(() => balancer.usable(AMD64), WAIT).toBe(2);
   for (let served = 2; served < builds.length; served += 1) {
     building(builds)[0]?.leave();
     await expect.poll(() => servedOrder(builds).length, WAIT).toBe(served + 1);
