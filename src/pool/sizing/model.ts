@@ -76,7 +76,7 @@ export interface ArchitectureNames {
 /** The load balancer: one pod, one process, one thread group. */
 export interface BalancerSizing {
   readonly threads: Derived;
-  /** HAProxy's global maxconn. */
+  /** HAProxy's global maxconn: the clients of all entrances, each of whom is there twice, and what must never wait for them. */
   readonly maxConnections: Derived;
   readonly cpuMillis: Derived;
   readonly memoryBytes: Derived;
@@ -188,6 +188,8 @@ export interface ArchitectureSizing {
 export interface LineSizing {
   /** Server lines, ordinals 0 to this - 1. */
   readonly ceiling: Derived;
+  /** Clients that each of its entrances takes at once, for this architecture. */
+  readonly clients: Derived;
   /** The client-facing Service's port. */
   readonly port: Derived;
   /** In the load balancer's pod. The same for all architectures where one outer port is shared. */
