@@ -973,6 +973,7 @@ function checkNames({ pools, cluster }: Sizing): Finding[] {
         names.balancerClientSecret,
         names.buildersSecret,
         names.clientSecret,
+        ...names.namedClients.map(({ secret }) => secret),
       ]
         .filter((name) => name !== null)
         .map((name) => `${names.namespace}/${name}`),

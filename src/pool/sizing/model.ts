@@ -50,10 +50,18 @@ export interface PoolNames {
   readonly buildersSecret: string | null;
   /** Secret with a client certificate for runners, made by cert-manager only; otherwise null. */
   readonly clientSecret: string | null;
+  /** Secrets with a certificate for each client that `priorities` names; made by cert-manager only, otherwise none. */
+  readonly namedClients: readonly NamedClient[];
   /** `http://<document>.<namespace>.svc.<domain>:<port>/pool.json`. */
   readonly documentUrl: string;
   /** Base of the load balancer's HTTP side, no slash at the end: add /metrics or /healthz. */
   readonly balancerUrl: string;
+}
+
+export interface NamedClient {
+  /** The certificate's common name, as the load balancer looks for it. */
+  readonly commonName: string;
+  readonly secret: string;
 }
 
 export interface ArchitectureNames {
