@@ -243,7 +243,7 @@ function tlsDefaults({ builderTls }: BalancedPool): readonly string[] {
   if (builderTls === null) return [];
   const { caPath, certificatePath } = builderTls;
   return [
-    '# Encrypted to the builders; each has to prove its own name.',
+    "# Encrypted to the builders. Each has to show a certificate for the name of its line: another pool's is refused.",
     `default-server ssl verify required ca-file ${caPath} crt ${certificatePath} alpn h2 ssl-min-ver TLSv1.2`,
   ];
 }

@@ -156,7 +156,7 @@ export interface HeadStart {
   readonly bind: SocketAddress;
 }
 
-/** Mutual TLS to the builders; every builder's certificate must be valid for the host of its own server line. */
+/** Mutual TLS to the builders; every builder's certificate, which they may share, must be valid for the host of its server line. */
 export interface BuilderTls {
   /** Who signs builders. */
   readonly caPath: string;

@@ -205,7 +205,7 @@ describe('a pool behind entrances that end TLS', () => {
     ]);
   });
 
-  test('verifies of each builder the name of its own ordinal', () => {
+  test('verifies for each line a name of its own: another pool\u2019s certificate is refused', () => {
     const servers = sectionOf(`backend ${backendName('arm64')}`, sections).filter((line) =>
       /^server b\d/.test(line),
     );
