@@ -247,6 +247,19 @@ test('a runner\u2019s certificate opens the load balancer and never a builder', 
   expect(issuerOf('default-client-tls')).not.toBe(issuerOf('default-builders-tls'));
 });
 
+test('the alert on certificates that end knows every one that is made', () => {
+  const { objects } = all.find(({ name }) => name === 'two-trust-levels') ?? { objects: [] };
+  const names = ofKind(objects, 'Certificate').map(({ metadata }) => String(metadata.name));
+  expect(names).toContain('trusted-client-release-tls');
+  const watched = ofKind(objects, 'PrometheusRule')
+    .flatMap(({ spec }) => spec.groups.flatMap(({ rules }: Tree) => rules))
+    .filter(({ alert }: Tree) => alert === 'BuildkitPoolCertificateExpiring')
+    .flatMap(({ expr }: Tree) => [...String(expr).matchAll(/\bname=~"([^"]*)"/g)].map(([, names]) => names));
+  expect(watched.length).toBeGreaterThan(0);
+  const known = new RegExp(`^(?:${watched.join('|')})$`);
+  expect(names.filter((name) => !known.test(name))).toEqual([]);
+});
+
 describe('each client of `priorities` can show who it is', () => {
   const priorities = `    priorities:
       - {name: release, head-start: 10m, clients: [release, CI Release, ci-release, '@@', default-client-tls]}
