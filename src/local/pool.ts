@@ -284,6 +284,9 @@ const FOR_EVER_MS = 24 * 24 * HOUR_MS;
 const NAME_PORT = 53;
 const BUILDER_PORT = 1234;
 const DOCUMENT_PORT = 8403;
+/** Of its load balancer; what no client may take is for its own dealings and for who looks. */
+const MAX_CONNECTIONS = 4000;
+const RESERVED_CONNECTIONS = 1000;
 const METRICS_PORT = 8404;
 const PLACEHOLDER_PORT = 8405;
 const NAME_GATE_PORT = 8407;
@@ -391,7 +394,7 @@ function balancerModel(
   return {
     // One thread serves a machine's builds with ease, and what it logs is in the order in which it happened.
     threads: 1,
-    maxConnections: 4000,
+    maxConnections: MAX_CONNECTIONS,
     hardStopMs: null,
     logTarget: 'stdout format raw local0',
     adminSocketPath: join(folder.path, 'haproxy.sock'),
@@ -416,6 +419,7 @@ function balancerModel(
             {
               name: `entrance_${arch}`,
               bind: { address: '127.0.0.1', port: ports[index] ?? 0 },
+              maxConnections: Math.floor((MAX_CONNECTIONS - RESERVED_CONNECTIONS) / 2 / options.archs.length),
               tls: {
                 kind: 'ended',
                 certificatePath: tls.certificatePath,

@@ -26,6 +26,9 @@ export const PLACEHOLDER_SERVER = 'placeholder';
  */
 export const TAKEN_ELSEWHERE = 'L7STS';
 
+/** Who reads metrics or health at once: the rest of `maxConnections` is for builds, whoever knocks here. */
+export const METRICS_CONNECTIONS = 512;
+
 /** The backend that holds the line and the builders of the pool `name`. */
 export function backendName(name: string): string {
   return `builders_${name}`;
@@ -59,7 +62,7 @@ export function renderBalancer(model: BalancerModel): string {
     nameGate(model),
     ...model.entrances.map((entrance) => entranceFrontend(entrance, model.pools)),
     ...model.pools.flatMap((pool) => [
-      ...(pool.fedBy === 'entrances' ? wayBackends(pool) : []),
+      ...(pool.fedBy === 'entrances' ? wayBackends(pool, model.timeouts.clientMs) : []),
       frontend(pool),
       backend(pool, model),
       plug(pool, model),
@@ -240,7 +243,7 @@ function tlsDefaults({ builderTls }: BalancedPool): readonly string[] {
   if (builderTls === null) return [];
   const { caPath, certificatePath } = builderTls;
   return [
-    '# Encrypted to the builders; each has to prove its own name.',
+    "# Encrypted to the builders. Each has to show a certificate for the name of its line: another pool's is refused.",
     `default-server ssl verify required ca-file ${caPath} crt ${certificatePath} alpn h2 ssl-min-ver TLSv1.2`,
   ];
 }
@@ -324,7 +327,9 @@ function metrics(model: BalancerModel): string {
     'mode http',
     `bind ${model.metrics.address}:${model.metrics.port}`,
     'no log',
+    `maxconn ${METRICS_CONNECTIONS}`,
     'timeout client 30s',
+    'timeout http-request 5s',
     'http-request use-service prometheus-exporter if { path /metrics }',
     'http-request return status 200 content-type text/plain string ok if { path /healthz }',
     'http-request return status 404',

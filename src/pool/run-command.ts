@@ -104,6 +104,8 @@ const MEANINGS: Readonly<Record<Effect, string>> = {
   builders: 'Builders have to be replaced: each takes the change when its pod is deleted and drained.',
   balancer:
     'The way into the line is replaced. Where no reason above says otherwise, running builds end on the old one and waiting ones keep their places.',
+  trust:
+    'Load balancer, builders and runners may no longer understand or trust each other. Apply it only as the reason above says.',
   immutable: 'Kubernetes refuses some of it: see docs/operations.md.',
 };
 

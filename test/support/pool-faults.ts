@@ -301,6 +301,16 @@ export const CASES: readonly Case[] = [
     /warning: .*amd64\.max: 8 leaves no headroom over the declared burst of 8.*write 9 or more/,
   ],
   [
+    'a burst beyond what one line can hold',
+    parts('', 'max: 1000\nceiling: 1024\nbuilds: {burst: 20000, typical: 10m}'),
+    /error: .*builds\.burst: the load balancer would take 30208 clients for amd64 .* has ports for 28000 .*write a smaller burst/,
+  ],
+  [
+    'a ceiling beyond what two doors to one line can hold',
+    parts('exposure: {early-settings: 1300}', 'ceiling: 2048'),
+    /error: .*amd64\.ceiling: the load balancer would take 32768 clients for amd64 .*write a lower ceiling/,
+  ],
+  [
     'a burst that never ends',
     parts('', 'builds: {burst: 8000}'),
     /error: .*builds\.burst: the last of 8000 builds would wait .* raise max or queue-timeout/,

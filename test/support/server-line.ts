@@ -48,6 +48,7 @@ const BASE_PORT = 7000;
 const READY_TIMEOUT_MS = 60_000;
 const ANSWER_TIMEOUT_MS = 30_000;
 const MAX_ORDINALS = 250;
+const RENDERED_CONNECTIONS = 4096;
 const BLOCK_PORT = 6999;
 const BLOCKS = 250;
 /** 127.100.x.x and on are builders. */
@@ -184,7 +185,7 @@ export class Rig implements AsyncDisposable {
 
   /**
    * The load balancer of a committed example, from the text of its ConfigMap: only addresses, the port of the name
-   * server and folders are other ones. The example's pool must be called `default`, in the namespace `buildkit`.
+   * server, folders and the number of connections are other ones, for fewer files may be open here than in a pod. The example's pool must be called `default`, in the namespace `buildkit`.
    */
   async startRenderedBalancer(example: string, pod: number): Promise<LoadBalancer> {
     const { poolYaml } = exampleNamed(example);
@@ -194,6 +195,7 @@ export class Rig implements AsyncDisposable {
     const { data } = pick(composeText(poolYaml), 'ConfigMap', pool.names.balancer);
     const adminSocketPath = join(this.folder, 'admin.sock');
     const text = String(data['haproxy.cfg'])
+      .replace(/(^global\n(?:.*\n)*? *maxconn) \d+$/m, `$1 ${RENDERED_CONNECTIONS}`)
       .replaceAll(/"\$\{NAME_SERVER\}":53/g, `${this.dns.address}:${this.dns.port}`)
       .replaceAll(/"\$\{ANY_ADDRESS\}"/g, this.address)
       .replaceAll('127.0.0.1', this.address)

@@ -163,6 +163,7 @@ function entrance(
   return {
     name: `${earlySettings ? 'early' : 'entrance'}_${port}`,
     bind: { address: ANY_ADDRESS, port },
+    maxConnections: sharing.reduce((sum, { line }) => sum + line.clients.value, 0),
     tls,
     earlySettings,
     routes:

@@ -18,15 +18,18 @@ export function certificates(pool: PoolSizing): readonly KubernetesObject[] {
   const outer = given ?? ownIssuer(pool, 'clients');
   const inner = given ?? ownIssuer(pool, tls.kind === 'passthrough' ? 'clients' : 'builders');
   const builders = { lifetimeMs: sizing.buildersLifetimeMs, renewBeforeMs: sizing.buildersRenewBeforeMs };
-  const { balancerSecret, balancerClientSecret, buildersSecret, clientSecret } = pool.names;
+  const { balancerSecret, balancerClientSecret, buildersSecret, clientSecret, namedClients } = pool.names;
   return [
     ...(sizing.authority === null
       ? []
       : authorities(pool, sizing.authority, [...new Set([outer.name, inner.name])])),
-    ...leaf(pool, sizing, balancerSecret, outer, 'server auth', sizing.balancerDnsNames),
-    ...leaf(pool, sizing, clientSecret, outer, 'client auth', []),
-    ...leaf(pool, sizing, balancerClientSecret, inner, 'client auth', []),
-    ...leaf(pool, builders, buildersSecret, inner, 'server auth', sizing.buildersDnsNames),
+    ...leaf(pool, sizing, balancerSecret, outer, serverOf(sizing.balancerDnsNames)),
+    ...leaf(pool, sizing, clientSecret, outer, clientOf(clientSecret)),
+    ...namedClients.flatMap(({ secret, commonName }) =>
+      leaf(pool, sizing, secret, outer, clientOf(commonName)),
+    ),
+    ...leaf(pool, sizing, balancerClientSecret, inner, clientOf(balancerClientSecret)),
+    ...leaf(pool, builders, buildersSecret, inner, serverOf(sizing.buildersDnsNames)),
   ];
 }
 
@@ -77,14 +80,24 @@ function authorities(
   ];
 }
 
+/** Whom a certificate is for. */
+type Subject = Pick<ICertificateSpec, 'commonName' | 'dnsNames' | 'usages'>;
+
+function serverOf(dnsNames: readonly string[]): Subject {
+  return { dnsNames: [...dnsNames], usages: ['digital signature', 'server auth'] };
+}
+
+function clientOf(commonName: string | null): Subject {
+  return { ...(commonName === null ? {} : { commonName }), usages: ['digital signature', 'client auth'] };
+}
+
 /** The Secret has the certificate's name. */
 function leaf(
   pool: PoolSizing,
   sizing: Pick<CertificateSizing, 'lifetimeMs' | 'renewBeforeMs'>,
   secret: string | null,
   issuer: Pick<IssuerReference, 'kind' | 'name'>,
-  usage: 'server auth' | 'client auth',
-  dnsNames: readonly string[],
+  { usages = [], ...subject }: Subject,
 ): readonly ICertificate[] {
   if (secret === null) {
     return [];
@@ -96,11 +109,11 @@ function leaf(
       metadata: metadata(pool, secret),
       spec: {
         secretName: secret,
-        ...(dnsNames.length === 0 ? { commonName: secret } : { dnsNames: [...dnsNames] }),
+        ...subject,
         duration: `${toHours(sizing.lifetimeMs.value)}h`,
         renewBefore: `${toHours(sizing.renewBeforeMs.value)}h`,
         privateKey: { algorithm: 'ECDSA', size: 256, rotationPolicy: 'Always' },
-        usages: ['digital signature', usage],
+        usages,
         issuerRef: { group: 'cert-manager.io', ...issuer },
       },
     },

@@ -514,7 +514,10 @@ const priorities = list(
       })
       .min(1, { error: 'write at least one common name of a client certificate' })
       .max(64, { error: 'write at most 64' })
-      .meta({ description: 'Common names of client certificates.' }),
+      .meta({
+        description:
+          'Common names of client certificates. cert-manager makes one for each, in the Secret `<pool>-client-<name>-tls`.',
+      }),
   }),
   about('Priority classes. Among the builds of one class the order of joining holds.'),
   'write a list of priority classes',

@@ -2,8 +2,8 @@ import { EARLY_SETTINGS_ACTION } from './early-settings.ts';
 import type { BalancedPool, Entrance, Route, SocketAddress } from './model.ts';
 import { at, section } from './section.ts';
 
-/** How long a client may take to say which name it asks for, where TLS is passed through. */
-const HELLO_DELAY = '5s';
+/** How long a client may take for its TLS handshake and its first bytes. Those in line have long said them. */
+const HELLO_MS = 10_000;
 
 /** One line for each client that did not get in, such as one without a certificate. */
 export const REFUSAL_LOG_FORMAT = `{${[
@@ -18,16 +18,17 @@ export function entranceFrontend(entrance: Entrance, pools: readonly BalancedPoo
   const { tls } = entrance;
   return section(`frontend ${entrance.name}`, [
     `bind ${[at(entrance.bind), ...bindOptions(entrance)].join(' ')}`,
+    '# Whoever comes beyond it is accepted when another one leaves; the line, health and metrics do not notice.',
+    `maxconn ${entrance.maxConnections}`,
+    '# Until a client is handed to its pool; from then on `timeout tunnel` of its way there counts.',
+    `timeout client ${HELLO_MS}ms`,
+    `tcp-request inspect-delay ${HELLO_MS}ms`,
     '# A build is logged once, by the frontend of its pool.',
     `error-log-format '${REFUSAL_LOG_FORMAT}'`,
     'tcp-request content set-log-level silent',
     ...(tls.kind === 'passed'
-      ? [
-          `tcp-request inspect-delay ${HELLO_DELAY}`,
-          'tcp-request content accept if { req.ssl_hello_type 1 }',
-          'tcp-request content reject if WAIT_END',
-        ]
-      : []),
+      ? ['tcp-request content accept if { req.ssl_hello_type 1 }', 'tcp-request content reject if WAIT_END']
+      : ['tcp-request content reject unless { req.len gt 0 }']),
     ...(entrance.earlySettings ? [`tcp-request content ${EARLY_SETTINGS_ACTION}`] : []),
     ...refusal(entrance),
     ...entrance.routes.flatMap((route) =>
@@ -93,12 +94,15 @@ function quote(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** The backends through which entrances hand builds to the frontend of `pool`. */
-export function wayBackends(pool: BalancedPool): readonly string[] {
+/** The backends through which entrances hand builds to the frontend of `pool`, to be cut after `silentMs` without a byte. */
+export function wayBackends(pool: BalancedPool, silentMs: number): readonly string[] {
   const way = (headStart: string | null, bind: SocketAddress): string => {
     const name = wayName(pool.name, headStart);
-    // The PROXY header keeps the client's address for the pool's log.
-    return section(`backend ${name}`, [`server ${name} ${at(bind)} send-proxy-v2`]);
+    return section(`backend ${name}`, [
+      `timeout tunnel ${silentMs}ms`,
+      // The PROXY header keeps the client's address for the pool's log.
+      `server ${name} ${at(bind)} send-proxy-v2`,
+    ]);
   };
   return [...pool.headStarts.map((headStart) => way(headStart.name, headStart.bind)), way(null, pool.bind)];
 }

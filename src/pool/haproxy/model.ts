@@ -2,7 +2,10 @@
 
 export interface BalancerModel {
   readonly threads: number;
-  /** Connections at once: two for each build that comes through an entrance, one for others, and room for the rest. */
+  /**
+   * Connections at once: two for each build that comes through an entrance, one for others, and room for the rest. HAProxy
+   * accepts nobody beyond it, at whatever port: the entrances' own limits must keep it from ever being reached.
+   */
   readonly maxConnections: number;
   /**
    * A process that was asked to stop softly ends after this, whatever still builds: a little before it would be killed.
@@ -79,6 +82,8 @@ export interface Entrance {
   /** The frontend's name; no pool may have the same. */
   readonly name: string;
   readonly bind: SocketAddress;
+  /** Clients at once: in their handshake, in line and served. */
+  readonly maxConnections: number;
   readonly tls: EntranceTls;
   /**
    * Greets every client with an empty SETTINGS frame, so that one that knows nothing of this project (plain buildctl,
@@ -151,7 +156,7 @@ export interface HeadStart {
   readonly bind: SocketAddress;
 }
 
-/** Mutual TLS to the builders; every builder's certificate must be valid for the host of its own server line. */
+/** Mutual TLS to the builders; every builder's certificate, which they may share, must be valid for the host of its server line. */
 export interface BuilderTls {
   /** Who signs builders. */
   readonly caPath: string;

@@ -250,9 +250,10 @@ function scalerLags(
 }
 
 function certificateExpiring(pool: PoolSizing, certificates: CertificateSizing): AlertRule {
-  const { balancerSecret, balancerClientSecret, buildersSecret, clientSecret } = pool.names;
+  const { balancerSecret, balancerClientSecret, buildersSecret, clientSecret, namedClients } = pool.names;
   const names = [
     ...[balancerSecret, balancerClientSecret, buildersSecret, clientSecret].filter((name) => name !== null),
+    ...namedClients.map(({ secret }) => secret),
     // The pool's own authorities, where cert-manager makes them.
     `${pool.pool.name}-(clients|builders)-ca`,
   ].join('|');

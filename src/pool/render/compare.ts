@@ -4,6 +4,7 @@
  * Pure.
  */
 import type { KubernetesObject } from '../components/object.ts';
+import { compareTrust } from './trust.ts';
 
 /**
  * - `nothing`: taken over in place; no build and no builder notices.
@@ -11,15 +12,16 @@ import type { KubernetesObject } from '../components/object.ts';
  * - `builders`: a new revision of the builders, which each takes when its pod is deleted and drained.
  * - `balancer`: the way into the line is replaced. Of the load balancer itself that is planned: running builds end on the old
  *   one, waiting ones go to the new one. What stands before it is not ours: the reason says what becomes of builds.
+ * - `trust`: what the load balancer, the builders that run and the runners speak or trust would no longer fit together.
  * - `immutable`: Kubernetes refuses the change.
  */
-export type Effect = 'nothing' | 'nodes' | 'builders' | 'balancer' | 'immutable';
+export type Effect = 'nothing' | 'nodes' | 'builders' | 'balancer' | 'trust' | 'immutable';
 
 /** The gravest last. */
-export const EFFECTS: readonly Effect[] = ['nothing', 'nodes', 'builders', 'balancer', 'immutable'];
+export const EFFECTS: readonly Effect[] = ['nothing', 'nodes', 'builders', 'balancer', 'trust', 'immutable'];
 
 export interface Change {
-  /** `StatefulSet buildkit/default-amd64-builder` */
+  /** `StatefulSet buildkit/default-amd64-builder`; with `trust` the whole pool: `pool buildkit/default`. */
   readonly object: string;
   /** `spec.maxReplicaCount`; empty for an object that comes or goes as a whole. */
   readonly path: string;
@@ -38,6 +40,9 @@ export function compareObjects(
   const old = new Map(before.map((object) => [identify(object), object]));
   const current = new Map(after.map((object) => [identify(object), object]));
   const changes = [
+    ...compareTrust(before, after).map(
+      ({ pool, ...rest }): Change => ({ ...rest, object: pool, path: 'tls', effect: 'trust' }),
+    ),
     ...[...current].flatMap(([id, object]) => {
       const previous = old.get(id);
       return previous === undefined ? [describeWhole(id, object, 'added')] : compareOne(id, previous, object);
@@ -259,16 +264,22 @@ function judgeNodePool(path: readonly string[]): Judgement {
   return text.startsWith('spec.template') ? NEW_NODES : IN_PLACE;
 }
 
-/** cert-manager writes a new Secret; who has read the old one goes on with it. */
-function judgeCertificate(object: KubernetesObject, field: string | undefined): Judgement {
-  const name = object.metadata?.name ?? '';
-  if (field === 'renewBefore') {
+/** cert-manager writes a new Secret, which each reader has in its own time. */
+function judgeCertificate({ metadata, ...rest }: KubernetesObject, field: string | undefined): Judgement {
+  const pool = metadata?.labels?.['app.kubernetes.io/instance'];
+  const isAuthority = 'spec' in rest && (rest.spec as { readonly isCA?: boolean }).isCA === true;
+  if (field === 'renewBefore' || isAuthority) {
     return IN_PLACE;
   }
-  if (name.endsWith('-builders-tls')) {
-    return { ...NEW_BUILDERS, reason: 'issued anew; buildkitd reads it when its pod starts' };
+  switch (metadata?.name) {
+    case `${pool}-builders-tls`:
+      return { ...NEW_BUILDERS, reason: 'issued anew; buildkitd reads it when its pod starts' };
+    case `${pool}-haproxy-tls`:
+    case `${pool}-haproxy-client-tls`:
+      return { ...IN_PLACE, reason: 'issued anew; the load balancer takes it up by itself' };
+    default:
+      return { ...IN_PLACE, reason: 'issued anew; hand it on to runners' };
   }
-  return { ...IN_PLACE, reason: 'issued anew; read when what uses it starts next' };
 }
 
 function describeWhole(id: string, object: KubernetesObject, what: 'added' | 'removed'): Change {

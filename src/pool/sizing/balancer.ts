@@ -1,12 +1,13 @@
 /**
  * The load balancer: one pod, one process, one thread group. Nothing here follows from min, max, spare, idle times or the
- * Action's deadlines, so that they change without touching it.
+ * Action's deadlines, so that they change without touching it; nor from a declared burst that its ceiling has room for.
  */
 import { formatDuration } from '../../action/duration.ts';
 import type { Pool } from '../config/model.ts';
 import { formatSize } from '../config/units.ts';
+import { METRICS_CONNECTIONS } from '../haproxy.ts';
 import { derived, HOUR_MS, MIB, MINUTE_MS, roundUp } from './derived.ts';
-import { LONGEST_EXACT_WAIT_MS } from './line.ts';
+import { clientsOf, LONGEST_EXACT_WAIT_MS } from './line.ts';
 import type { ArchitectureSizing, BalancerSizing } from './model.ts';
 
 /** Loopback ports for its dealings with itself. */
@@ -14,11 +15,15 @@ export const INTERNAL_PORTS = { from: 21_000, to: 21_999 } as const;
 /** Longest deadline that an Action may have (its `queue-timeout`), ms. */
 const LONGEST_DEADLINE_MS = 168 * HOUR_MS;
 /**
- * A connection with TLS on both sides. Measured on HAProxy 2.6.12 with 600 of them: 43 KiB each while nothing is sent. One
- * that is busy has four buffers of 16 KiB beside.
+ * A connection that was accepted. Measured with 900 builds that wait, each of them two connections, one with TLS: 47 KiB a
+ * build on HAProxy 2.6.12, 48 KiB on 3.4.0. The kernel's share is not in that.
  */
-const CONNECTION_BYTES = 128 * 1024;
+const CONNECTION_BYTES = 64 * 1024;
+/** On top, for a build that has a builder: another connection with TLS, and the buffers of two streams, 32 KiB each way. */
+const BUSY_BYTES = 192 * 1024;
 const PROCESS_BYTES = 256 * MIB;
+/** Who reads metrics and health, and a few connections of its own: one to each plug and placeholder, some for names. */
+const RESERVED_CONNECTIONS = METRICS_CONNECTIONS + 512;
 const BUILDERS_A_THREAD = 128;
 const RESOLVE_INTERVAL_MS = 1_000;
 
@@ -26,7 +31,8 @@ export function sizeBalancer(pool: Pool, architectures: readonly ArchitectureSiz
   const ceiling = architectures.reduce((sum, { line }) => sum + line.ceiling.value, 0);
   const longestMs = Math.max(0, ...architectures.map(({ architecture }) => architecture.builds.longestMs));
   const deadlineMs = Math.max(0, ...architectures.map(({ line }) => line.queueTimeoutMs.value));
-  const maxConnections = roundUp(Math.max(8 * ceiling, 4096), 1024);
+  const clients = architectures.reduce((sum, { line }) => sum + clientsOf(line), 0);
+  const maxConnections = 2 * clients + RESERVED_CONNECTIONS;
   const threads = Math.min(Math.max(Math.ceil(ceiling / BUILDERS_A_THREAD), 2), 8);
   const queueTimeoutMs =
     (deadlineMs <= LONGEST_EXACT_WAIT_MS ? LONGEST_EXACT_WAIT_MS : LONGEST_DEADLINE_MS) + HOUR_MS;
@@ -41,12 +47,12 @@ export function sizeBalancer(pool: Pool, architectures: readonly ArchitectureSiz
     ),
     maxConnections: derived(
       maxConnections,
-      `eight for each of the ${ceiling} builders it knows, served and waiting; at least 4096`,
+      `two for each of ${clients} clients, at an entrance and in a line, and ${RESERVED_CONNECTIONS} for health, metrics and its own: these answer however many clients there are`,
     ),
     cpuMillis: derived(threads * 500, 'half a core a thread; contexts and results all pass through'),
     memoryBytes: derived(
-      roundUp(PROCESS_BYTES + maxConnections * CONNECTION_BYTES, 64 * MIB),
-      `${formatSize(PROCESS_BYTES)} and ${formatSize(CONNECTION_BYTES)} a connection`,
+      roundUp(PROCESS_BYTES + maxConnections * CONNECTION_BYTES + ceiling * BUSY_BYTES, 64 * MIB),
+      `${formatSize(PROCESS_BYTES)}, ${formatSize(CONNECTION_BYTES)} a connection and ${formatSize(BUSY_BYTES)} more a builder`,
     ),
     connectTimeoutMs: derived(5_000, 'a builder in DNS answers at once, or is gone'),
     queueTimeoutMs: derived(

@@ -9,7 +9,7 @@ import { INTERNAL_PORTS } from './balancer.ts';
 import { GATE_CPU_MILLIS, GATE_MEMORY_BYTES } from './builder.ts';
 import { GIB, HOUR_MS, MINUTE_MS } from './derived.ts';
 import { leastGraceSeconds } from './drain.ts';
-import { LONGEST_EXACT_WAIT_MS, MAX_CEILING, mostBuilders } from './line.ts';
+import { clientsOf, LONGEST_EXACT_WAIT_MS, MAX_CEILING, mostBuilders } from './line.ts';
 import type { ArchitectureSizing, PoolSizing, Sizing } from './model.ts';
 import { MAX_LABEL, MAX_STATEFUL_SET } from './names.ts';
 import { allocatableOfNode } from './node.ts';
@@ -42,6 +42,7 @@ function checkPool(sizing: PoolSizing, cluster: Cluster): Finding[] {
     ...checkPriorities(sizing.pool, at),
     ...checkCache(sizing, cluster, at),
     ...checkConfigurationSize(sizing, at),
+    ...checkClients(sizing, at),
     ...sizing.architectures.flatMap((architecture) =>
       checkArchitecture(sizing, architecture, [...at, 'architectures', architecture.name]),
     ),
@@ -109,6 +110,43 @@ function checkConfigurationSize({ pool, architectures }: PoolSizing, at: Path): 
         keysOf(at)('tls.mode'),
         ...architectures.flatMap(({ name }) =>
           ['ceiling', 'max', 'replicas'].map((key) => [...at, 'architectures', name, key]),
+        ),
+      ],
+    ),
+  ];
+}
+
+/**
+ * Clients that entrances can hand to one line: as many as one loopback address has ports for connections to another, less a
+ * few (Linux' net.ipv4.ip_local_port_range, 32768 to 60999).
+ */
+export const MOST_CLIENTS = 28_000;
+
+function checkClients({ pool, architectures }: PoolSizing, at: Path): Finding[] {
+  const taken = ({ line }: ArchitectureSizing): number =>
+    pool.exposure.ports === 'shared'
+      ? architectures.reduce((sum, other) => sum + clientsOf(other.line), 0)
+      : clientsOf(line);
+  const crowded = architectures.find((architecture) => taken(architecture) > MOST_CLIENTS);
+  if (crowded === undefined) return [];
+  const { name, line, architecture } = crowded;
+  const { burst } = architecture.builds;
+  const key = keysOf(at);
+  const own = keysOf([...at, 'architectures', name]);
+  const isBurst = burst !== null && burst > 5 * line.ceiling.value;
+  return [
+    refusal(
+      isBurst ? own('builds.burst') : own(architecture.ceiling === null ? 'max' : 'ceiling'),
+      `the load balancer would take ${taken(crowded)} clients for ${name} (${line.clients.reason}), and has ports for ${MOST_CLIENTS} in one line`,
+      `write a ${isBurst ? 'smaller burst' : 'lower ceiling'}, leave \`exposure.early-settings\` out, or make two pools`,
+      [
+        key('exposure.ports'),
+        key('exposure.early-settings'),
+        key(WHICH_ARCHITECTURES),
+        ...architectures.flatMap(({ name: each, architecture: { ceiling } }) =>
+          ['builds.burst', 'ceiling', ...(ceiling === null ? ['max', 'replicas'] : [])].map((one) =>
+            key(`architectures.${each}.${one}`),
+          ),
         ),
       ],
     ),
@@ -935,6 +973,7 @@ function checkNames({ pools, cluster }: Sizing): Finding[] {
         names.balancerClientSecret,
         names.buildersSecret,
         names.clientSecret,
+        ...names.namedClients.map(({ secret }) => secret),
       ]
         .filter((name) => name !== null)
         .map((name) => `${names.namespace}/${name}`),

@@ -8,6 +8,10 @@ import type { Derived, LineSizing } from './model.ts';
 export const MAX_CEILING = 2048;
 /** The order of the line is exact for waits of a day (docs/line.md). */
 export const LONGEST_EXACT_WAIT_MS = 24 * HOUR_MS;
+/** Builds that wait for each builder, with whom the order of joining and a deadline still make sense. */
+const CLIENTS_A_BUILDER = 8;
+/** More than any small pool has; connections that are not made cost nothing. */
+const LEAST_CLIENTS = 1024;
 /** First port in the load balancer's pod, whatever the outer port is. */
 const LISTEN_PORT = 12_340;
 /** The Action's own default (`queue-timeout`). */
@@ -21,8 +25,10 @@ export function sizeLine(pool: Pool, architecture: Architecture): LineSizing {
   const burstWaitMs = burstWait(architecture);
   const host = clientHost(pool, architecture);
   const port = outerPort(pool, architecture.name);
+  const known = ceiling(architecture);
   return {
-    ceiling: ceiling(architecture),
+    ceiling: known,
+    clients: clients(known.value, builds.burst ?? 0),
     port,
     listenPort: derived(
       listenPort(pool, architecture.name),
@@ -113,6 +119,20 @@ function stepAbove(wanted: number): number {
     step *= 2;
   }
   return step;
+}
+
+/** Served, waiting, and those who come back before their old connections are seen to be dead. */
+function clients(ceiling: number, burst: number): Derived {
+  const wanted = Math.max(CLIENTS_A_BUILDER * ceiling, Math.ceil(1.5 * burst), LEAST_CLIENTS);
+  return derived(
+    roundUp(wanted, 256),
+    `${CLIENTS_A_BUILDER} for each of ${ceiling} builders${burst === 0 ? '' : `, one and a half of the declared burst of ${burst}`}, at least ${LEAST_CLIENTS}; whoever comes beyond that is accepted when another one leaves`,
+  );
+}
+
+/** Clients of all entrances that an architecture has of its own, or its share of one. */
+export function clientsOf({ clients: each, earlySettingsPort }: LineSizing): number {
+  return earlySettingsPort === null ? each.value : 2 * each.value;
 }
 
 /** How long the last of the declared burst waits, if all builds are typical and the pool was at its minimum. */

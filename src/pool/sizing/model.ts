@@ -50,10 +50,18 @@ export interface PoolNames {
   readonly buildersSecret: string | null;
   /** Secret with a client certificate for runners, made by cert-manager only; otherwise null. */
   readonly clientSecret: string | null;
+  /** Secrets with a certificate for each client that `priorities` names; made by cert-manager only, otherwise none. */
+  readonly namedClients: readonly NamedClient[];
   /** `http://<document>.<namespace>.svc.<domain>:<port>/pool.json`. */
   readonly documentUrl: string;
   /** Base of the load balancer's HTTP side, no slash at the end: add /metrics or /healthz. */
   readonly balancerUrl: string;
+}
+
+export interface NamedClient {
+  /** The certificate's common name, as the load balancer looks for it. */
+  readonly commonName: string;
+  readonly secret: string;
 }
 
 export interface ArchitectureNames {
@@ -76,7 +84,7 @@ export interface ArchitectureNames {
 /** The load balancer: one pod, one process, one thread group. */
 export interface BalancerSizing {
   readonly threads: Derived;
-  /** HAProxy's global maxconn. */
+  /** HAProxy's global maxconn: the clients of all entrances, each of whom is there twice, and what must never wait for them. */
   readonly maxConnections: Derived;
   readonly cpuMillis: Derived;
   readonly memoryBytes: Derived;
@@ -188,6 +196,8 @@ export interface ArchitectureSizing {
 export interface LineSizing {
   /** Server lines, ordinals 0 to this - 1. */
   readonly ceiling: Derived;
+  /** Clients that each of its entrances takes at once, for this architecture. */
+  readonly clients: Derived;
   /** The client-facing Service's port. */
   readonly port: Derived;
   /** In the load balancer's pod. The same for all architectures where one outer port is shared. */

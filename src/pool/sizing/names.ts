@@ -1,6 +1,7 @@
 /** What objects are called. Two components that mean the same object find its name here. */
+import { createHash } from 'node:crypto';
 import type { Architecture, Cluster, Pool } from '../config/model.ts';
-import type { ArchitectureNames, PoolNames } from './model.ts';
+import type { ArchitectureNames, NamedClient, PoolNames } from './model.ts';
 
 /** Kubernetes' limit of a label's value and of most objects' names. */
 export const MAX_LABEL = 63;
@@ -11,6 +12,7 @@ export function poolNames(pool: Pool, cluster: Cluster): PoolNames {
   const { name, namespace, tls } = pool;
   const document = `${name}-document`;
   const balancer = `${name}-haproxy`;
+  const clientSecret = `${name}-client-tls`;
   const terminates = tls.kind === 'terminate';
   const made = tls.kind !== 'off' && tls.certificates.kind === 'cert-manager';
   const given = tls.kind !== 'off' && tls.certificates.kind === 'secrets' ? tls.certificates.secrets : null;
@@ -24,10 +26,28 @@ export function poolNames(pool: Pool, cluster: Cluster): PoolNames {
     balancerSecret: secret(terminates, `${name}-haproxy-tls`, given?.balancer),
     balancerClientSecret: secret(terminates, `${name}-haproxy-client-tls`, given?.balancerClient),
     buildersSecret: secret(tls.kind !== 'off', `${name}-builders-tls`, given?.builders),
-    clientSecret: made ? `${name}-client-tls` : null,
+    clientSecret: made ? clientSecret : null,
+    namedClients: made
+      ? pool.priorities
+          .flatMap(({ clients }) => clients)
+          // That one everybody has.
+          .filter((client) => client !== clientSecret)
+          .map((client) => namedClient(pool, client))
+      : [],
     documentUrl: `http://${document}.${namespace}.svc.${cluster.domain}:${pool.document.port}/pool.json`,
     balancerUrl: `http://${balancer}.${namespace}.svc.${cluster.domain}:${pool.balancer.metricsPort}`,
   };
+}
+
+/** A common name may have letters that no object may: what is left of it gets a mark of the whole. */
+function namedClient({ name }: Pool, commonName: string): NamedClient {
+  const plain = commonName
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .replaceAll(/^-|-$/g, '');
+  const mark = createHash('sha256').update(commonName).digest('hex').slice(0, 8);
+  const own = plain === commonName ? plain : [plain, mark].filter((part) => part !== '').join('-');
+  return { commonName, secret: `${name}-client-${own}-tls` };
 }
 
 export function architectureNames(

@@ -30,6 +30,8 @@ let folder = '';
 let dns: DnsServer;
 let balancer: LoadBalancer;
 let runner: KeyPair;
+/** Of the client that `priorities` names. */
+let release: KeyPair;
 const standIns: StandIn[] = [];
 const builds: Build[] = [];
 
@@ -61,10 +63,11 @@ describe('two-trust-levels, trusted', () => {
       .flatMap((object: Tree) => (object.spec.ca === undefined ? [] : [object.metadata.name]));
     const authorities = new Map<string, Authority>();
     for (const name of issuers) authorities.set(name, await makeAuthority(join(folder, name), name));
-    const { balancerSecret, balancerClientSecret, buildersSecret, clientSecret } = pool.names;
+    const { balancerSecret, balancerClientSecret, buildersSecret, clientSecret, namedClients } = pool.names;
     await certify(balancerSecret ?? '', authorities);
     await certify(balancerClientSecret ?? '', authorities);
     runner = await certify(clientSecret ?? '', authorities);
+    release = await certify(namedClients[0]?.secret ?? '', authorities);
     const builders = await certify(buildersSecret ?? '', authorities);
     for (const [index, address] of Object.values(BUILDERS).entries()) {
       standIns.push(await StandIn.start(address, index, builders));
@@ -103,9 +106,9 @@ describe('two-trust-levels, trusted', () => {
     return (await Promise.all<number>(values)).reduce((sum, value) => sum + value, 0);
   }
 
-  function joinLine(arch: 'amd64' | 'arm64', joinedAtMs: number): Build {
+  function joinLine(arch: 'amd64' | 'arm64', joinedAtMs: number, pair = runner): Build {
     const line = pool?.architectures.find(({ name }) => name === arch)?.line;
-    const door = { port: line?.listenPort.value ?? 0, pair: runner, serverName: line?.serverName ?? '' };
+    const door = { port: line?.listenPort.value ?? 0, pair, serverName: line?.serverName ?? '' };
     const build = new Build(arch, () => BALANCER, door, placeToken(joinedAtMs));
     builds.push(build);
     return build;
@@ -144,6 +147,21 @@ describe('two-trust-levels, trusted', () => {
     next.leave();
     await eventually(async () => [await demandOf('amd64'), await demandOf('arm64')], [0, 0]);
     expect(balancer.refusals).toEqual([]);
+  });
+
+  test('a release build, by the certificate that is made for it, is ahead of who joined minutes before', async () => {
+    const now = Date.now();
+    const first = joinLine('amd64', now - 30 * 60_000);
+    await first.granted;
+    const [plain, ahead] = [joinLine('amd64', now - 60_000), joinLine('amd64', now, release)];
+    await eventually(() => demandOf('amd64'), 3);
+    first.leave();
+    await ahead.granted;
+    expect(plain.state).toBe('waiting');
+    ahead.leave();
+    await plain.granted;
+    plain.leave();
+    await eventually(() => demandOf('amd64'), 0);
   });
 
   test('a runner\u2019s certificate opens no builder, and no certificate opens nothing', async () => {

@@ -99,16 +99,21 @@ test('explain tells every number with its reason', async () => {
   }
 });
 
-test('the example of 360 builders is rendered from a cold start in under a second of processor time', async () => {
+test('the example of 360 builders, from a cold start: the least of three runs takes less than 3 s of processor time', async () => {
   await writeFile(join(folder, 'pool.yaml'), exampleNamed('eks-production').poolYaml);
   const measure = `data:text/javascript,process.on('exit',()=>process.stderr.write(JSON.stringify(process.cpuUsage())))`;
-  const { stdout, stderr } = await promisify(execFile)(
-    process.execPath,
-    ['--import', measure, resolve('dist/cli.js'), 'render', '--out', 'pool'],
-    { cwd: folder },
-  );
-  expect(stdout).toContain('statefulset-default-amd64-builder.yaml');
-  const { user, system } = JSON.parse(stderr) as { user: number; system: number };
-  // 0.5 s (`npm run bench -- render`), starting node and writing all files included. Five seconds: what shares the processor slows it, too.
-  expect((user + system) / 1_000_000).toBeLessThan(5);
+  const seconds: number[] = [];
+  for (const out of ['one', 'two', 'three']) {
+    const { stdout, stderr } = await promisify(execFile)(
+      process.execPath,
+      ['--import', measure, resolve('dist/cli.js'), 'render', '--out', out],
+      { cwd: folder },
+    );
+    expect(stdout).toContain('statefulset-default-amd64-builder.yaml');
+    const { user, system } = JSON.parse(stderr) as { user: number; system: number };
+    seconds.push((user + system) / 1_000_000);
+  }
+  // It is to take less than a second, node's start and all files included, and takes half of one where nothing else runs:
+  // `npm run bench -- render` shows that. Three times the second is for what shares the processors with this test.
+  expect(Math.min(...seconds)).toBeLessThan(3);
 });

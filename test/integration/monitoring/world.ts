@@ -55,9 +55,12 @@ export function poolWorld(pool: PoolSizing, shape: Builders): World {
 }
 
 export function certificateNames({ names }: PoolSizing): readonly string[] {
-  return [names.balancerSecret, names.balancerClientSecret, names.buildersSecret, names.clientSecret].filter(
-    (name) => name !== null,
-  );
+  return [
+    ...[names.balancerSecret, names.balancerClientSecret, names.buildersSecret, names.clientSecret].filter(
+      (name) => name !== null,
+    ),
+    ...names.namedClients.map(({ secret }) => secret),
+  ];
 }
 
 export function certificate(

@@ -1,6 +1,6 @@
 /**
- * The load balancer of committed examples, from the text that is applied: only addresses, the port of the name server and
- * folders are other ones. Its own thirteen seconds after a start, its own timeouts and holds.
+ * The load balancer of committed examples, from the text that is applied: only addresses, the port of the name server,
+ * folders and the number of connections are other ones. Its own thirteen seconds after a start, its own timeouts and holds.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -294,9 +294,17 @@ function builderRows(sizing: Sizing, own: PoolPods): readonly Expectation[] {
 }
 
 function dnsRows(sizing: Sizing, pod: PodPeer, because: string): readonly Expectation[] {
-  const { namespace, labels } = sizing.cluster.dns;
-  const dns = podIn(namespace, 'dns', labels);
-  return (['UDP', 'TCP'] as const).map((protocol) => row([pod, dns], 53, true, because, protocol));
+  const { namespace, labels, address } = sizing.cluster.dns;
+  const servers: readonly Peer[] = [
+    podIn(namespace, 'dns', labels),
+    // A cache on each node, whose address belongs to no pod.
+    ...(address === null
+      ? []
+      : [{ kind: 'address', name: 'the node\u2019s name server', ip: address } as const]),
+  ];
+  return servers.flatMap((dns) =>
+    (['UDP', 'TCP'] as const).map((protocol) => row([pod, dns], 53, true, because, protocol)),
+  );
 }
 
 /** `opened`: ranges in which the pod may reach what it otherwise must not. */

@@ -178,8 +178,22 @@ describe('a pool behind entrances that end TLS', () => {
       expect(lines[0]).toBe(`bind 127.0.0.1:${bind.port} accept-proxy`);
       expect(lines[1]).toBe(`bind 127.0.0.1:${headStarts[0]?.bind.port} accept-proxy id 101`);
       expect(sectionOf(`backend to_${name}`, sections)).toEqual([
+        `timeout tunnel ${model.timeouts.clientMs}ms`,
         `server to_${name} 127.0.0.1:${bind.port} send-proxy-v2`,
       ]);
+    }
+  });
+
+  test('takes so many clients and no more, and has no patience with those who say nothing', () => {
+    for (const { name, maxConnections } of model.entrances) {
+      const lines = sectionOf(`frontend ${name}`, sections);
+      expect(lines).toContain(`maxconn ${maxConnections}`);
+      expect(lines).toContain('timeout client 10000ms');
+      expect(lines).toContain('tcp-request content reject unless { req.len gt 0 }');
+    }
+    // What stands behind entrances, and health, must never wait for them.
+    for (const name of ['amd64', 'plug_amd64', 'placeholder', 'name_gate']) {
+      expect(sectionOf(`frontend ${name}`, sections).join()).not.toContain('maxconn');
     }
   });
 
@@ -191,7 +205,7 @@ describe('a pool behind entrances that end TLS', () => {
     ]);
   });
 
-  test('verifies of each builder the name of its own ordinal', () => {
+  test('verifies for each line a name of its own: another pool\u2019s certificate is refused', () => {
     const servers = sectionOf(`backend ${backendName('arm64')}`, sections).filter((line) =>
       /^server b\d/.test(line),
     );
@@ -231,6 +245,7 @@ test('with pass-through nothing is decrypted, and the name in the greeting choos
         {
           name: 'passed',
           bind: { address: '0.0.0.0', port: 443 },
+          maxConnections: 1024,
           tls: { kind: 'passed' },
           earlySettings: false,
           routes: [{ serverName: 'amd64.pool.example', pool: 'amd64' }],

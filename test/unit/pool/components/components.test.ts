@@ -247,6 +247,56 @@ test('a runner\u2019s certificate opens the load balancer and never a builder', 
   expect(issuerOf('default-client-tls')).not.toBe(issuerOf('default-builders-tls'));
 });
 
+test('the alert on certificates that end knows every one that is made', () => {
+  const { objects } = all.find(({ name }) => name === 'two-trust-levels') ?? { objects: [] };
+  const names = ofKind(objects, 'Certificate').map(({ metadata }) => String(metadata.name));
+  expect(names).toContain('trusted-client-release-tls');
+  const watched = ofKind(objects, 'PrometheusRule')
+    .flatMap(({ spec }) => spec.groups.flatMap(({ rules }: Tree) => rules))
+    .filter(({ alert }: Tree) => alert === 'BuildkitPoolCertificateExpiring')
+    .flatMap(({ expr }: Tree) => [...String(expr).matchAll(/\bname=~"([^"]*)"/g)].map(([, names]) => names));
+  expect(watched.length).toBeGreaterThan(0);
+  const known = new RegExp(`^(?:${watched.join('|')})$`);
+  expect(names.filter((name) => !known.test(name))).toEqual([]);
+});
+
+describe('each client of `priorities` can show who it is', () => {
+  const priorities = `    priorities:
+      - {name: release, head-start: 10m, clients: [release, CI Release, ci-release, '@@', default-client-tls]}
+      - {name: main, head-start: 5m, clients: [main.deploy]}
+    architectures: {amd64: {}}
+`;
+  const clients = (objects: ReturnType<typeof written>) =>
+    ofKind(objects, 'Certificate').filter(({ spec }) => spec.usages?.includes('client auth'));
+
+  test('by the common name that the load balancer looks for, signed by the CA that it asks for', () => {
+    const objects = written(priorities);
+    const found = clients(objects).filter(({ metadata }) => metadata.name !== 'default-haproxy-client-tls');
+    const configuration = String(pick(objects, 'ConfigMap', 'default-haproxy').data['haproxy.cfg']);
+    const wanted = [...configuration.matchAll(/ssl_c_s_dn\(CN\) -m str (.*) }/g)].flatMap(([, names = '']) =>
+      [...names.matchAll(/'([^']*)'/g)].map(([, name]) => name),
+    );
+    const commonNames = found.map(({ spec }) => spec.commonName);
+    expect(new Set(commonNames)).toEqual(new Set(wanted));
+    expect(commonNames).toHaveLength(6);
+    const names = found.map(({ metadata }) => String(metadata.name));
+    expect(new Set(names).size).toBe(names.length);
+    for (const name of names) expect(name).toMatch(/^[a-z](?:[-a-z0-9]*[a-z0-9])?$/);
+    expect(names).toEqual(
+      expect.arrayContaining(['default-client-release-tls', 'default-client-ci-release-tls']),
+    );
+    const outer = pick(objects, 'Certificate', 'default-haproxy-tls').spec.issuerRef;
+    for (const { spec } of found) expect(spec.issuerRef).toEqual(outer);
+  });
+
+  test('by somebody else\u2019s issuer where that is given, and not at all where Secrets are', () => {
+    const issuer = clients(written(`    tls: {issuer: {name: corporate}}\n${priorities}`));
+    expect(issuer.filter(({ spec }) => spec.issuerRef.name === 'corporate')).toHaveLength(7);
+    const secrets = '{certificates: secrets, secrets: {balancer: a, balancer-client: b, builders: c}}';
+    expect(clients(written(`    tls: ${secrets}\n${priorities}`))).toEqual([]);
+  });
+});
+
 describe('choices', () => {
   test('autoscaling off gives fixed replicas and no object of KEDA', () => {
     const objects = written('    autoscaling: off\n    architectures: {amd64: {replicas: 3}}\n');

@@ -34,6 +34,22 @@ test.each([
   expect(broken(sizeText(text), composeText(text))).toEqual([]);
 });
 
+test.each(['169.254.20.10', 'fd00::a'])(
+  'a cache of names on the node, %s: load balancer and builders reach it',
+  (address) => {
+    const text = (dns: string) =>
+      `version: 1\ncluster: {dns: {${dns}}}\npools: {default: {architectures: {amd64: {}}}}\n`;
+    const sizing = sizeText(text(`address: '${address}'`));
+    expect(broken(sizing, composeText(text(`address: '${address}'`)))).toEqual([]);
+    // Policies of a pool.yaml that does not name it.
+    expect(broken(sizing, composeText(text(''))).map((line) => line.replace(/ on .*/, ''))).toEqual(
+      ['default-haproxy-', 'default-haproxy-', 'default-amd64-builder-', 'default-amd64-builder-'].map(
+        (pod) => expect.stringMatching(`^default/${pod}\\d+ must reach the node\u2019s name server`),
+      ),
+    );
+  },
+);
+
 test('incident 9: the scaler\u2019s namespace gets through to the metrics where clients are limited', () => {
   const example = EXAMPLES.find(({ name }) => name === 'eks-karpenter');
   const text = example?.poolYaml ?? '';

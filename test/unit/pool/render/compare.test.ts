@@ -69,6 +69,72 @@ describe('what may change at any time does not touch the load balancer or the bu
   });
 });
 
+describe('what the load balancer and the builders speak or trust is never changed without a word', () => {
+  const withTls = (tls: string) => composeText(BASE.replace('    cache:', `    tls: ${tls}\n    cache:`));
+  const OWN = '{}';
+  const ISSUER = '{issuer: {name: company}}';
+  const PASSED = '{mode: passthrough}';
+  const SECRETS =
+    '{certificates: secrets, secrets: {balancer: front, balancer-client: middle, builders: back}}';
+  const APART = /do not understand each other: no build starts on one of those until it is replaced/;
+  const STRANGERS = /takes up the new certificates by itself, .*do not trust each other: no build starts/;
+
+  test.each([
+    [OWN, 'off', APART],
+    ['off', OWN, APART],
+    [OWN, PASSED, APART],
+    [PASSED, OWN, APART],
+    ['off', PASSED, APART],
+    [PASSED, 'off', APART],
+    [SECRETS, 'off', APART],
+    [OWN, ISSUER, STRANGERS],
+    [ISSUER, OWN, STRANGERS],
+    [ISSUER, '{issuer: {name: company, kind: Issuer}}', STRANGERS],
+    [PASSED, '{mode: passthrough, issuer: {name: company}}', /refuse runners with new certificates/],
+    [OWN, SECRETS, /unless every ca\.crt has the old CA and the new one/],
+    [SECRETS, SECRETS.replace('back', 'other'), /unless every ca\.crt has the old CA and the new one/],
+  ])('%s to %s', (from, to, reason) => {
+    const changes = compareObjects(withTls(from), withTls(to));
+    const [first] = changes;
+    expect(first).toMatchObject({ object: 'pool default/default', path: 'tls', effect: 'trust' });
+    expect(first?.reason).toMatch(reason);
+    expect(first?.reason).toMatch(/docs\/operations\.md, "(Change who signs|Rotate certificates)/);
+    expect(changes.filter(({ effect }) => effect === 'trust')).toHaveLength(1);
+    expect(gravest(changes)).toBe('trust');
+    expect(describeChanges(changes)).toMatch(/Apply it only as the reason above says\./);
+  });
+
+  test.each([
+    ['how long certificates last', OWN, '{lifetime: 1440h, renew-before: 480h}', 'nothing'],
+    ['when they are renewed', OWN, '{renew-before: 480h}', 'nothing'],
+    ['a default that is written down', OWN, '{mode: terminate}', 'nothing'],
+  ])('%s is another matter', (_, from, to, effect) => {
+    expect(gravest(compareObjects(withTls(from), withTls(to)))).toBe(effect);
+  });
+
+  test('another pool beside it breaks nothing', () => {
+    const second = `${BASE}  second:\n    tls: off\n    namespace: second\n    architectures: {amd64: {}}\n`;
+    for (const [before, after] of [
+      [BASE, second],
+      [second, BASE],
+    ] as const) {
+      const effects = compareObjects(composeText(before), composeText(after)).map(({ effect }) => effect);
+      expect(effects).not.toContain('trust');
+    }
+  });
+
+  test('each certificate is read by somebody else, in another time', () => {
+    const changes = compareObjects(withTls(OWN), withTls('{lifetime: 1440h, renew-before: 480h}'));
+    const reasonOf = (name: string) =>
+      changes.find(
+        ({ object, path }) => object === `Certificate default/default-${name}` && path === 'spec.duration',
+      )?.reason;
+    for (const name of ['haproxy-tls', 'haproxy-client-tls'])
+      expect(reasonOf(name)).toBe('issued anew; the load balancer takes it up by itself');
+    expect(reasonOf('client-tls')).toBe('issued anew; hand it on to runners');
+  });
+});
+
 describe('incident 7: what must replace something says so beforehand', () => {
   test.each([
     ['max beyond half of a ceiling that is derived', 'max: 8', 'max: 17', 'balancer'],

@@ -3,14 +3,17 @@ import { expect, test } from 'vitest';
 import { HPA_START, HPA_SYNC_MS, type HpaSpec, stepHpa } from '../../../../src/autoscaler/hpa.ts';
 import { AUTOSCALER_START, type KedaSpec, stepAutoscaler } from '../../../../src/autoscaler/keda.ts';
 import { GATE_RESOURCES } from '../../../../src/pool/builder/pod.ts';
+import { balancerModel } from '../../../../src/pool/components/balancer-model.ts';
 import { parseCpu, parseSize } from '../../../../src/pool/config/units.ts';
 import { explain, explainSizing } from '../../../../src/pool/explain.ts';
+import { METRICS_CONNECTIONS } from '../../../../src/pool/haproxy.ts';
 import { readPool } from '../../../../src/pool/read.ts';
 import type {
   ArchitectureSizing,
   AutoscalerSizing,
   BuilderSizing,
   PoolSizing,
+  ProbeSizing,
   Sizing,
 } from '../../../../src/pool/sizing/model.ts';
 import { accept, writtenFiles } from '../../../support/pool-yaml.ts';
@@ -64,6 +67,60 @@ test('cold start < deadline of the Action < queue timeout of the load balancer',
       expect(action.queueTimeoutMs.value).toBeGreaterThanOrEqual(line.queueTimeoutMs.value);
       expect(line.queueTimeoutMs.value).toBeGreaterThanOrEqual(line.burstWaitMs?.value ?? 0);
     }
+  });
+});
+
+test('an entrance takes every builder’s build many times over, and the declared burst; the load balancer all of them twice, and the scaler', () => {
+  everyAccepted((sizing) => {
+    for (const pool of sizing.pools) {
+      const model = balancerModel(sizing, pool);
+      for (const { routes, otherwise, maxConnections } of model.entrances) {
+        const names = [...routes.map((route) => route.pool), otherwise];
+        const served = pool.architectures.filter(({ names: own }) => names.includes(own.frontend));
+        const ceiling = served.reduce((sum, { line }) => sum + line.ceiling.value, 0);
+        const burst = served.reduce((sum, { architecture }) => sum + (architecture.builds.burst ?? 0), 0);
+        expect(served.length).toBeGreaterThan(0);
+        expect(maxConnections).toBeGreaterThanOrEqual(Math.max(8 * ceiling, 1.5 * burst));
+      }
+      // Each client is at an entrance and in a line; beside them are metrics, and for each line plug and placeholder.
+      const clients = model.entrances.reduce((sum, { maxConnections }) => sum + maxConnections, 0);
+      const beside = METRICS_CONNECTIONS + 2 * model.pools.length;
+      expect(model.maxConnections).toBeGreaterThanOrEqual(2 * clients + beside + 100);
+      for (const { name } of model.pools) {
+        const towards = model.entrances.filter(
+          ({ routes, otherwise }) => otherwise === name || routes.some((route) => route.pool === name),
+        );
+        const sum = towards.reduce((all, { maxConnections }) => all + maxConnections, 0);
+        // Ports of a loopback address.
+        expect(sum).toBeLessThanOrEqual(60_999 - 32_768);
+      }
+    }
+  });
+});
+
+test('a burst of more than the builders’ own share makes its entrance larger', () => {
+  const clients = (burst: string) => {
+    const [pool] = accept(`
+version: 1
+pools:
+  buildkitd:
+    builds: {typical: 5m${burst}}
+    architectures:
+      amd64: {max: 200, ceiling: 200}
+`).sizing.pools;
+    return pool?.architectures[0]?.line.clients.value;
+  };
+  expect(clients('')).toBe(1792);
+  expect(clients(', burst: 1000')).toBe(1792);
+  expect(clients(', burst: 2000')).toBe(3072);
+});
+
+test('the load balancer has memory for as many connections as it takes, and for every builder’s build', () => {
+  everyPool(({ balancer, architectures }) => {
+    const builders = architectures.reduce((sum, { line }) => sum + line.ceiling.value, 0);
+    // Measured: 24 KiB a connection, 26 MiB with none. Twice that, and four buffers of 16 KiB for each build.
+    const least = 52 * 2 ** 20 + balancer.maxConnections.value * 48 * 1024 + builders * 64 * 1024;
+    expect(balancer.memoryBytes.value).toBeGreaterThanOrEqual(least);
   });
 });
 
@@ -180,6 +237,9 @@ test('builders and their caches fit into their nodes', () => {
       expect(node.cpuLimit.value * 1000).toBeGreaterThanOrEqual(
         node.nodes.value * (type?.size.cpuMillis ?? 0),
       );
+      expect(node.memoryLimitBytes.value).toBeGreaterThanOrEqual(
+        node.nodes.value * (type?.size.memoryBytes ?? Number.NaN),
+      );
       if (pool.cache.kind === 'volume') continue;
       const disk = type?.size.diskBytes ?? 0;
       // What the scheduler may at most see of the disk: the kubelet keeps 10 %.
@@ -201,6 +261,28 @@ test('builders and their caches fit into their nodes', () => {
         expect(count * builder.diskBytes.value).toBeLessThan(size.diskBytes * 0.85);
       }
     }
+  });
+});
+
+test('who is slow is not restarted for it, and who is dead is found', () => {
+  const allowance = ({ periodSeconds, failureThreshold }: ProbeSizing) =>
+    periodSeconds.value * failureThreshold.value;
+  everyPool(({ balancer, architectures }) => {
+    for (const { liveness } of [balancer, ...architectures.map(({ builder }) => builder)]) {
+      expect(allowance(liveness)).toBeGreaterThanOrEqual(180);
+      expect(liveness.timeoutSeconds.value).toBeLessThanOrEqual(liveness.periodSeconds.value);
+    }
+    const { keepaliveIdleSeconds, keepaliveIntervalSeconds, keepaliveProbes } = balancer;
+    const found = keepaliveIdleSeconds.value + keepaliveIntervalSeconds.value * keepaliveProbes.value;
+    expect(found).toBeLessThanOrEqual(120);
+    // Clouds forget a connection that has been silent for longer than that.
+    expect(keepaliveIdleSeconds.value).toBeLessThan(60);
+  });
+});
+
+test('a node can always be drained: some builder may go', () => {
+  everyArchitecture(({ maxUnavailable }) => {
+    expect(maxUnavailable.value).toBeGreaterThanOrEqual(1);
   });
 });
 
