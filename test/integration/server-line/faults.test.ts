@@ -113,7 +113,7 @@ test('a builder that dies with its build takes that one only, and is used again 
   await expect.poll(() => servedOrder(rest).length, WAIT).toBe(1);
 });
 
-test('a pod with the certificate of another ordinal is given no build', async () => {
+test('a pod with the certificate of another pool is given no build', async () => {
   const own = await rig.builderPair('foreign');
   const other = await rig.builderPair('vanished');
   const [impostor] = await rig.startStandIns('foreign', [0], other);
