@@ -12,6 +12,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -410,10 +411,13 @@ describe('the end of the job', () => {
       writeFileSync(join(temp, name), '');
       return join(temp, name);
     };
+    mkdirSync(join(temp, 'bin'));
+    symlinkSync(process.env['BUILDX'] ?? '', join(temp, 'bin', 'buildx'));
     const runner = new FakeRunner(temp, {
       ...process.env,
       DOCKER_CONFIG: dockerConfig,
-      PATH: `${join(process.env['BUILDX'] ?? '', '..')}:${process.env['PATH']}`,
+      // Whatever the name of the program is.
+      PATH: `${join(temp, 'bin')}:${process.env['PATH']}`,
       RUNNER_TEMP: temp,
       RUNNER_ARCH: process.arch === 'arm64' ? 'ARM64' : 'X64',
       GITHUB_OUTPUT: file('output'),
