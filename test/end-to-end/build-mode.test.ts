@@ -331,3 +331,28 @@ test('a plain build says nothing of inputs that it was not given, and leaves not
   expect(action.log).not.toContain('::warning::');
   expect(existsSync(action.outputs['report'] ?? '')).toBe(true);
 });
+
+test('the names that other actions have for the same inputs: an address without a scheme, attempts times delay, a command', async () => {
+  const context = makeFolder([...BASE, 'RUN echo built']);
+  const action = await build(
+    {
+      endpoint: '',
+      'queue-timeout': '',
+      'buildkit-address': pool.endpoint.replace('tcp://', ''),
+      'connect-attempts': '4',
+      'connect-delay': '30',
+      command: '"$BUILDX" build "$CONTEXT"',
+      image: 'without effect',
+    },
+    { CONTEXT: context },
+  );
+  expect(action.report).toMatchObject({ outcome: 'succeeded', builder: pool.endpoint });
+  const built = await build({
+    endpoint: '',
+    'buildkit-address': pool.endpoint,
+    context,
+    image: `${registry.host}/team/alias:1`,
+    push: 'true',
+  });
+  expect((await registry.manifest('team/alias', '1')).digest).toBe(built.outputs['digest']);
+});

@@ -21,6 +21,8 @@ let server: Server;
 let checksums: string;
 let requests: string[];
 let toolCache: string;
+/** The program's download begins and does not go on. */
+let stalled = false;
 const context = makeContext(dockerfileRunning('echo fine'));
 const cleanups: (() => void)[] = [];
 
@@ -34,7 +36,8 @@ beforeAll(async () => {
         response.writeHead(302, { location: `/tag/${TAG}` }).end();
         return;
       case `/download/${TAG}/${ASSET}`:
-        response.end(program);
+        if (stalled) response.write(program.subarray(0, 100_000));
+        else response.end(program);
         return;
       case `/download/${TAG}/checksums.txt`:
         response.end(checksums);
@@ -148,4 +151,24 @@ test('one that is too old is refused before anything is asked for', async () => 
   expect((await action.ended).code).toBe(1);
   expect(action.log).toContain('choose 0.16.0 or newer');
   expect(requests).toEqual([]);
+});
+
+test('cancelled while it is fetched: over at once, with nothing taken and nothing left', async () => {
+  newRelease(`${sum} *${ASSET}\n`);
+  stalled = true;
+  cleanups.push(() => {
+    stalled = false;
+    server.closeAllConnections();
+  });
+  const action = start({ 'buildx-version': TAG });
+  await eventually('it is asked for', () => requests.some((request) => request.endsWith(ASSET)));
+  action.signal('SIGINT');
+  // The runner kills after ten seconds.
+  const from = Date.now();
+  expect((await action.ended).code, action.log).toBe(1);
+  expect(Date.now() - from).toBeLessThan(7_500);
+  expect(action.log).toContain('::error::cancelled; no builder had been asked for yet');
+  expect(readdirSync(action.temp).toSorted()).toEqual(['bin', 'output', 'state', 'summary']);
+  expect(readdirSync(toolCache)).toEqual([]);
+  expect((await action.post()).code).toBe(0);
 });

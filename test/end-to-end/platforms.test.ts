@@ -240,9 +240,12 @@ describe('once both are ours', () => {
     // Were it taken for a lost builder, there would be no other run.
     const action = start({ context: context(step.script), platforms: BOTH, 'lost-builder-retries': '0' });
     await action.says(IN_RUN);
-    // By then the other one has copied its file, and after it the loss is known.
-    await new Promise((done) => setTimeout(done, 1_000));
+    // What buildx does with the answer of the other one, which has copied its file.
+    await eventually('the other one has answered', () =>
+      /#(\d+) resolving provenance for metadata file\n[\s\S]*#\1 DONE/.test(action.log),
+    );
     lineOf(other).killBuilder(0, 'SIGKILL');
+    // After it the loss is known.
     await new Promise((done) => setTimeout(done, 1_000));
     await step.letGoUntil(action.ended);
     expect((await action.ended).code, action.log).toBe(0);

@@ -1,6 +1,8 @@
 /** Set-up mode on a pool with one builder of each of two architectures, found by its document. */
 import { rmSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { NATIVE_PLATFORMS } from '../../src/build/architecture.ts';
+import { type Architecture, hostArchitecture } from '../../src/local/architecture.ts';
 import { makeContext } from '../support/action.ts';
 import { Job } from '../support/job.ts';
 import { eventually, openLocalPool, sessionsOf } from '../support/local-pool.ts';
@@ -55,4 +57,24 @@ test('the builder has a node for each architecture, and builds of both of two jo
   await Promise.all(runs);
   await eventually('nobody in line', async () => (await sessions()).join() === '0,0');
   rmSync(context, { recursive: true, force: true });
+});
+
+const own = hostArchitecture();
+const other: Architecture = own === 'amd64' ? 'arm64' : 'amd64';
+
+test.each([
+  ['the input, on an address of one line', () => ({ platforms: `linux/${other}` }), `linux/${other}`],
+  ['the pool document', () => ({ pool: pool.documentUrl }), NATIVE_PLATFORMS[own].join(',')],
+  ['the runner, where nobody says more', () => ({}), `linux/${own}`],
+])('the platforms are shown before there is a builder, by %s', async (_, inputs, expected) => {
+  const given = { endpoint: pool.endpoint, ...inputs() };
+  const job = await new Job(given).ready();
+  jobs.push(job);
+  expect(job.action.outputs['platforms']).toBe(expected);
+  expect(JSON.parse(job.action.outputs['nodes'] ?? '')).toMatchObject([{ platforms: expected }]);
+  const { log } = await job.buildx('inspect');
+  const shown = /Platforms: +(.*)/.exec(log)?.[1]?.replaceAll('*', '').split(', ');
+  expect(shown?.join(',')).toBe(expected);
+  expect(await sessions()).toEqual([0, 0]);
+  expect((await job.post()).code).toBe(0);
 });

@@ -112,6 +112,18 @@ describe('the builder that a set-up step leaves', () => {
     expect(existsSync(job.folder)).toBe(false);
   });
 
+  test('is not made the default without `use`, and its name stays without `cleanup`', async () => {
+    const job = await setUp({ name: 'kept', use: 'false', cleanup: 'false' });
+    expect(job.variables).toEqual({});
+    expect((await job.buildx('ls')).log).not.toMatch(/kept\*/);
+    const build = job.step(['build', '--builder=kept', fresh(), context('echo built')]);
+    expect((await build.ended).code, build.log()).toBe(0);
+    expect((await job.post()).code).toBe(0);
+    await inLine(0);
+    expect((await job.buildx('ls')).log).toMatch(/kept/);
+    expect(existsSync(job.folder)).toBe(false);
+  });
+
   test('works for unchanged steps on a full pool as on a free one: one connection, the same attestations', async () => {
     const dockerfile = context('echo built');
     const free = await setUp();

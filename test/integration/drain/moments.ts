@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openGateway } from '../../../src/gateway/gateway.ts';
 import { waitInLine } from '../../../src/queue/line.ts';
+import { placeToken } from '../../../src/queue/token.ts';
 import { eventually, makeSleepContext, startBuildctl } from '../../support/local-pool.ts';
+import type { LoggedBuild } from '../../support/server-line.ts';
 import { type Drained, ENDPOINT_LAG_MS, type Node, type Termination } from './node.ts';
 
 export interface Harvest {
@@ -42,6 +44,8 @@ export const LEAST_RUNNING = 0.4;
 export const LEAST_ARRIVED = 0.13;
 
 const TOGETHER_MS = 1_500;
+/** For how long the end of a builder may wait for a build to be there. */
+const LONGEST_IDLE_MS = 10_000;
 /** More builds than builders: there is always one that waits for a builder, an ending one too. */
 const WAITING = 2;
 /** Seconds that a build sleeps in its one step. */
@@ -58,6 +62,7 @@ export async function endAtRandomMoments(options: MomentsOptions): Promise<Harve
   const logged = node.balancer.log.length;
   const drains: Drained[] = [];
   const killed: string[] = [];
+  const builds: ClientsBuild[] = [];
   let begun = 0;
   let built = 0;
   let sentBack = 0;
@@ -66,9 +71,11 @@ export async function endAtRandomMoments(options: MomentsOptions): Promise<Harve
   const buildOn = async (client: number): Promise<void> => {
     for (let number = 0; !over; number += 1) {
       const context = contexts[Math.floor(random() * contexts.length)] ?? '';
-      const { code, log } = await build(node, context, `${options.seed}-${client}-${number}`, () => {
+      const own = await build(node, context, `${options.seed}-${client}-${number}`, () => {
         sentBack += 1;
       });
+      const { code, log } = own;
+      builds.push(own);
       if (code === 0) built += 1;
       else killed.push(`exit code ${code}: ${log.slice(-1_500)}`);
     }
@@ -81,7 +88,10 @@ export async function endAtRandomMoments(options: MomentsOptions): Promise<Harve
   const endOften = async (ordinal: number): Promise<void> => {
     while (begun < moments) {
       begun += 1;
+      const waitsForBuild = begun % 2 === 0;
       await (together ?? sleep(500 + random() * 3_000));
+      // On a slow machine builders have none for most of the time.
+      if (waitsForBuild && together === null) await node.untilBusy(ordinal, LONGEST_IDLE_MS);
       drains.push(await node.endPod(ordinal, { hook: options.hook, lagMs: random() * ENDPOINT_LAG_MS }));
       if (!options.replace) return;
       await node.startPod(ordinal);
@@ -97,15 +107,17 @@ export async function endAtRandomMoments(options: MomentsOptions): Promise<Harve
     over = true;
     await Promise.all(clients);
   }
-  const log = node.balancer.log.slice(logged);
-  const during = ({ ordinal, from, to }: Drained, when: (assignedAt: number) => boolean): number =>
-    log.filter(
-      ({ server, accepted_ms, queue_ms, total_ms }) =>
-        server === `builder-${ordinal}` &&
-        queue_ms >= 0 &&
-        when(accepted_ms + queue_ms) &&
-        accepted_ms + total_ms > from &&
-        accepted_ms + queue_ms < to,
+  const log = () => node.balancer.log.slice(logged);
+  const places = new Set(builds.map(({ place }) => place));
+  await eventually('all builds are in the log', () =>
+    [...places].every((place) => log().some((line) => line.place === place)),
+  );
+  const found = findBuilders(builds, log());
+  // By this process's clock: that of HAProxy before 3.1 loses the time for which a machine stands still.
+  const during = ({ ordinal, from, to }: Drained, isCounted: (one: BuiltThere) => boolean): number =>
+    found.filter(
+      (one) =>
+        one.server === `builder-${ordinal}` && isCounted(one) && one.endedAt > from && one.grantedAt < to,
     ).length;
   const sum = (counts: readonly number[]): number => counts.reduce((one, other) => one + other, 0);
   return {
@@ -113,22 +125,46 @@ export async function endAtRandomMoments(options: MomentsOptions): Promise<Harve
     killed,
     built,
     sentBack,
-    running: sum(drains.map((drained) => during(drained, (at) => at <= drained.from))),
-    arrived: sum(drains.map((drained) => during(drained, (at) => at > drained.from))),
+    running: sum(drains.map((drained) => during(drained, ({ grantedAt }) => grantedAt <= drained.from))),
+    arrived: sum(drains.map((drained) => during(drained, ({ sentAt }) => sentAt > drained.from))),
   };
+}
+
+/** Times in ms since the epoch. */
+interface ClientsBuild {
+  readonly code: number | null;
+  readonly log: string;
+  /** As the load balancer's log has it. */
+  readonly place: string;
+  readonly grantedAt: number;
+  readonly endedAt: number;
+}
+
+interface BuiltThere extends ClientsBuild {
+  readonly server: string;
+  /** When the load balancer sent it there. */
+  readonly sentAt: number;
+}
+
+/** Who had a place has the last line with it; of those who joined in the same tick, whoever ended last the last one. */
+function findBuilders(builds: readonly ClientsBuild[], log: readonly LoggedBuild[]): readonly BuiltThere[] {
+  const lines = [...log];
+  return builds
+    .toSorted((one, other) => other.endedAt - one.endedAt)
+    .flatMap((build) => {
+      const index = lines.findLastIndex(({ place }) => place === build.place);
+      const [line] = index === -1 ? [] : lines.splice(index, 1);
+      if (line === undefined) return [];
+      return [{ ...build, server: line.server, sentAt: line.accepted_ms + line.queue_ms }];
+    });
 }
 
 /**
  * One build as this project's clients do it: the place is held until the builder is theirs, however long that takes. From
  * then on nothing is tried again: whatever ends the build but itself has killed it.
  */
-async function build(
-  node: Node,
-  context: string,
-  id: string,
-  onSentBack: () => void,
-): Promise<{ readonly code: number | null; readonly log: string }> {
-  const { connection } = await waitInLine({
+async function build(node: Node, context: string, id: string, onSentBack: () => void): Promise<ClientsBuild> {
+  const { connection, joinedAtMs, grantedAtMs } = await waitInLine({
     endpoint: node.endpoint,
     queueTimeoutMs: PATIENCE_MS,
     signal: new AbortController().signal,
@@ -139,7 +175,9 @@ async function build(
   const gateway = await openGateway({ carry: 'splice', folder: tmpdir() });
   try {
     gateway.attach(connection);
-    return await startBuildctl(gateway.address, context, id).ended;
+    const ended = await startBuildctl(gateway.address, context, id).ended;
+    const place = placeToken(joinedAtMs).toString(16).toUpperCase().padStart(8, '0');
+    return { ...ended, place, grantedAt: grantedAtMs, endedAt: Date.now() };
   } finally {
     await gateway.close();
   }

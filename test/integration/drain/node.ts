@@ -172,6 +172,14 @@ export class Node {
     return [...servers].filter(([name, { sessions }]) => name !== PLACEHOLDER_SERVER && sessions > 0).length;
   }
 
+  /** Resolves once the builder has a build, or after `timeoutMs`. */
+  async untilBusy(ordinal: number, timeoutMs: number): Promise<void> {
+    for (const deadline = Date.now() + timeoutMs; Date.now() < deadline; await sleep(50)) {
+      const { servers } = await this.balancer.counters(POOL);
+      if ((servers.get(`builder-${ordinal}`)?.sessions ?? 0) > 0) return;
+    }
+  }
+
   /** Ends the builder as kubelet does, and waits until nothing of it is left. */
   async endPod(ordinal: number, { hook, lagMs }: Termination): Promise<Drained> {
     const pod = this.#pods.get(ordinal);
