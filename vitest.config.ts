@@ -7,6 +7,8 @@ const project = (name: string, seconds: number) => ({
     testTimeout: seconds * 1000,
     hookTimeout: seconds * 1000,
     globalSetup: name === 'unit' ? [] : ['test/support/programs.setup.ts'],
+    // In CI, tests on real parts have a second try; who needed it is told (docs/decisions/2026-11-28-second-try.md).
+    retry: process.env['CI'] && ['integration', 'end-to-end'].includes(name) ? 1 : 0,
   },
 });
 

@@ -17,7 +17,13 @@ const projects = given.includes('--project')
   : ['unit', 'integration', 'end-to-end'].flatMap((name) => ['--project', name]);
 const { status } = spawnSync(
   'node_modules/.bin/vitest',
-  ['run', ...projects, '--reporter=default', '--reporter=json', `--outputFile.json=${results}`, ...given],
+  [
+    'run',
+    ...projects,
+    ...['--reporter=default', '--reporter=json', '--reporter=./scripts/retried-reporter.ts'],
+    `--outputFile.json=${results}`,
+    ...given,
+  ],
   { stdio: 'inherit' },
 );
 try {
