@@ -127,8 +127,10 @@ describe.each(CARRIERS)('one client through %s', (carry) => {
     const comment = Array.from({ length: 3000 }, (_, line) => `# ${line} ${'c'.repeat(95)}`).join('\n');
     await context('large', `${comment}\nRUN ["/bin/busybox", "sh", "-c", "echo to be seen; exit 3"]`);
     const { gateway } = await attached(carry);
-    const direct = await (await build(builder.address, 'large')).ended;
-    const carried = await (await build(gateway.address, 'large')).ended;
+    // Without a warning that comes at any time.
+    const quietly = ['--output', 'type=cacheonly'];
+    const direct = await (await build(builder.address, 'large', ...quietly)).ended;
+    const carried = await (await build(gateway.address, 'large', ...quietly)).ended;
     const message = (output: string) =>
       output.slice(output.indexOf('------')).replaceAll(/\b\d+\.\d+\b/g, 'TIME');
     expect(message(carried.output)).toBe(message(direct.output));
@@ -144,8 +146,8 @@ describe.each(CARRIERS)('one client through %s', (carry) => {
     await vi.waitFor(() => expect(gateway.view.solve).toBe('sent'), WAIT);
     const started = performance.now();
     await Promise.all([gateway.close(), gateway.close()]);
-    // Less than a builder has to answer a client's leaving.
-    expect(performance.now() - started).toBeLessThan(1_900);
+    // The build would last for a minute.
+    expect(performance.now() - started).toBeLessThan(10_000);
     expect(await attachment.ended).toMatchObject({ cause: 'closed', solve: 'sent' });
     expect(existsSync(gateway.folder)).toBe(false);
     expect((await running.ended).code).toBe(1);

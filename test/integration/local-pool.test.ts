@@ -139,7 +139,11 @@ describe('plain clients', { timeout: 240_000 }, () => {
     expect(code, log).toBe(0);
     await eventually('no builder is left', () => pool.readyBuilders() === 0);
     await eventually('its end is logged', () => records.length === 1);
-    expect(records[0]).toMatchObject({ server: 'builder-0', termination: '--' });
+    // The client ends first; HAProxy hears of it as an end, or as a reset if something was left unread.
+    expect(records[0]).toMatchObject({
+      server: 'builder-0',
+      termination: expect.stringMatching(/^(--|CD)$/) as string,
+    });
   });
 
   test('a drained builder ends its build first', async () => {
@@ -392,7 +396,11 @@ async function startUp(): Promise<{
   cli.process.stdout?.on('data', (chunk: string) => {
     said += chunk;
   });
-  await eventually('a builder is ready', () => said.includes('1 builders'));
+  await eventually('a builder is ready', () => {
+    const { exitCode, signalCode } = cli.process;
+    if (exitCode !== null || signalCode !== null) throw new Error(`it has ended:\n${said}`);
+    return said.includes('1 builders');
+  });
   const endpoint = /tcp:\/\/127\.0\.0\.1:(\d+)/.exec(said);
   const [name = ''] = readdirSync(base).filter((entry) => !known.has(entry));
   return {

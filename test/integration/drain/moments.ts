@@ -18,7 +18,7 @@ export interface Harvest {
   readonly sentBack: number;
   /** Builds that were running on the builder when it began to end. */
   readonly running: number;
-  /** Builds that were sent to the builder after it had begun to end, and that it built. */
+  /** Builds that were given the builder after it had begun to end, and that it built. */
   readonly arrived: number;
 }
 
@@ -126,7 +126,7 @@ export async function endAtRandomMoments(options: MomentsOptions): Promise<Harve
     built,
     sentBack,
     running: sum(drains.map((drained) => during(drained, ({ grantedAt }) => grantedAt <= drained.from))),
-    arrived: sum(drains.map((drained) => during(drained, ({ sentAt }) => sentAt > drained.from))),
+    arrived: sum(drains.map((drained) => during(drained, ({ grantedAt }) => grantedAt > drained.from))),
   };
 }
 
@@ -142,8 +142,6 @@ interface ClientsBuild {
 
 interface BuiltThere extends ClientsBuild {
   readonly server: string;
-  /** When the load balancer sent it there. */
-  readonly sentAt: number;
 }
 
 /** Who had a place has the last line with it; of those who joined in the same tick, whoever ended last the last one. */
@@ -155,7 +153,7 @@ function findBuilders(builds: readonly ClientsBuild[], log: readonly LoggedBuild
       const index = lines.findLastIndex(({ place }) => place === build.place);
       const [line] = index === -1 ? [] : lines.splice(index, 1);
       if (line === undefined) return [];
-      return [{ ...build, server: line.server, sentAt: line.accepted_ms + line.queue_ms }];
+      return [{ ...build, server: line.server }];
     });
 }
 
