@@ -185,7 +185,8 @@ export class Rig implements AsyncDisposable {
 
   /**
    * The load balancer of a committed example, from the text of its ConfigMap: only addresses, the port of the name
-   * server, folders and the number of connections are other ones, for fewer files may be open here than in a pod. The example's pool must be called `default`, in the namespace `buildkit`.
+   * server, folders and the number of connections are other ones, for fewer files may be open here than in a pod. The
+   * example's pool must be called `default`, in the namespace `buildkit`.
    */
   async startRenderedBalancer(example: string, pod: number): Promise<LoadBalancer> {
     const { poolYaml } = exampleNamed(example);
