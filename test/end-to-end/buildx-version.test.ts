@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { dockerfileRunning, makeContext, RunningAction } from '../support/action.ts';
+import { entriesUnder } from '../support/files.ts';
 import { eventually, openLocalPool, sessionsOf } from '../support/local-pool.ts';
 
 type Pool = Awaited<ReturnType<typeof openLocalPool>>;
@@ -161,7 +162,10 @@ test('cancelled while it is fetched: over at once, with nothing taken and nothin
     server.closeAllConnections();
   });
   const action = start({ 'buildx-version': TAG });
-  await eventually('it is asked for', () => requests.some((request) => request.endsWith(ASSET)));
+  await eventually('both files have begun to come', () => {
+    const names = entriesUnder(action.temp).map(({ name }) => name);
+    return names.includes('program') && names.includes('checksums.txt');
+  });
   action.signal('SIGINT');
   // The runner kills after ten seconds.
   const from = Date.now();

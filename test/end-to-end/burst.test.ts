@@ -60,7 +60,7 @@ describe.each([
     for (const builder of result.builders) expect(builder.builds).toBeGreaterThan(0);
     expect(result.builders.reduce((sum, builder) => sum + builder.builds, 0)).toBe(18);
     expect(result.makespan_ms).toBeLessThan(3 * result.ideal_ms);
-    // Less than the shortest pause before anybody would look again, or a build more.
+    // 5 ms where nothing else runs; the time that a load balancer lost by standing still is in it.
     expect(result.handoff_ms?.p95).toBeLessThan(5_000);
     expect(result.demand_error).toBeLessThan(3 * 0.05);
     expect(stdout).toContain('connections');

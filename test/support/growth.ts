@@ -2,8 +2,9 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { vi } from 'vitest';
-import { GATHERING_MS } from '../../src/pool/haproxy.ts';
+import { type BalancerModel, GATHERING_MS } from '../../src/pool/haproxy.ts';
 import { hostOf } from './balancer-model.ts';
+import { HAPROXY_COUNTS_EVERY_BUILD } from './haproxy-version.ts';
 import { AMD64, type Build, joinTimes, type LoadBalancer, type Rig, type StandIn } from './server-line.ts';
 
 /** Numbers of builders, one after another. */
@@ -17,11 +18,11 @@ export const NEGATIVE_CACHE_MS = 2_000;
 /** A builder has its build this soon after its name can be had, on a machine with nothing else to do, in milliseconds. */
 export const WITHIN_MS = 3_000;
 const WAIT = { timeout: 90_000, interval: 50 };
-/**
- * Of the load balancer, as a check may last as long: hundreds of stand-ins answer from one process. Before HAProxy 3.2 one
- * that is taken for dead for a moment is given a second build, which no gate turns away.
- */
-export const CHECK_INTERVAL_MS = 20_000;
+/** Before HAProxy 3.2 a builder that is taken for dead for a moment is given a second build, which no gate turns away. */
+const SLOW_CHECKS: Partial<BalancerModel> = { checkIntervalMs: 20_000 };
+
+/** What of the load balancer is other than in a cluster: a check may last longer, as hundreds of stand-ins answer from one process. */
+export const GROWTH_CHANGE: Partial<BalancerModel> = HAPROXY_COUNTS_EVERY_BUILD ? {} : SLOW_CHECKS;
 
 export interface Step {
   readonly builders: number;
@@ -42,7 +43,7 @@ export interface Growth {
   readonly standIns: readonly StandIn[];
 }
 
-/** With a pool AMD64 of at least 400 server lines, without TLS, NEGATIVE_CACHE_MS, CHECK_INTERVAL_MS; nobody is there yet. */
+/** With a pool AMD64 of at least 400 server lines, without TLS, NEGATIVE_CACHE_MS and GROWTH_CHANGE; nobody is there yet. */
 export async function grow(rig: Rig, balancer: LoadBalancer): Promise<Growth> {
   const isReal = (ordinal: number): boolean => REAL_ORDINALS.some((real) => real === ordinal);
   const ordinals = Array.from({ length: STEPS.at(-1) ?? 0 }, (_, ordinal) => ordinal);

@@ -2,7 +2,6 @@
  * Certificates are renewed, and then their CA changed with an overlap, with builds running and waiting all the time. The
  * load balancer runs in its own start script, which takes up new files; builders are replaced one after another.
  */
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
@@ -10,9 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
-import { promisify } from 'node:util';
 import { expect, test, vi } from 'vitest';
-import { isAtLeast } from '../../../src/local/program-search.ts';
 import { ensurePrograms } from '../../../src/local/programs.ts';
 import { PLACE_TICK_MS } from '../../../src/queue/token.ts';
 import { buildersNameOf, serverNameOf } from '../../support/balancer-model.ts';
@@ -25,6 +22,7 @@ import {
   trust,
 } from '../../support/certificates.ts';
 import { composeText, pick } from '../../support/examples.ts';
+import { HAPROXY_COUNTS_EVERY_BUILD, HAPROXY_TAKES_AUTHORITIES } from '../../support/haproxy-version.ts';
 import { eventually, makeHeldContext } from '../../support/local-pool.ts';
 import {
   AMD64,
@@ -59,14 +57,6 @@ const SCRIPT: string = pick(composeText(POOL), 'ConfigMap', 'main-haproxy').data
 const FILES = ['balancer/tls.crt', 'balancer/ca.crt', 'balancer-client/tls.crt', 'balancer-client/ca.crt'];
 
 const { socat } = await ensurePrograms(['socat'], { install: true, log: (line) => console.error(line) });
-const { stdout: version } = await promisify(execFile)(haproxy, ['-v']);
-/** Before, a CA is taken up by a planned replacement. */
-const takesAuthorities = isAtLeast(version, [3, 3]);
-/**
- * Before, a build that a builder takes as it comes up is not counted: those who wait knock at that builder in turn, dial
- * again, and one who is doing so when another builder becomes free is overtaken.
- */
-const countsEveryBuild = isAtLeast(version, [3, 2]);
 
 /** New certificates for load balancer and client; the load balancer's folders change as the kubelet changes them. */
 async function renew(rig: Rig, authority: Authority, trusted: readonly Authority[]): Promise<KeyPair> {
@@ -88,7 +78,7 @@ async function startByScript(rig: Rig, pod: number): Promise<LoadBalancer> {
   const recording = `#!/bin/sh\nprintf '%s\\n' "$@" >> ${join(rig.folder, 'arguments')}\nexec ${socat} "$@"\n`;
   await writeFile(join(bin, 'socat'), recording, { mode: 0o755 });
   const balancer = await rig.startBalancerByScript(pod, SCRIPT, bin);
-  const once = FILES.map((file) => (takesAuthorities || file.endsWith('tls.crt') ? 1 : 0));
+  const once = FILES.map((file) => (HAPROXY_TAKES_AUTHORITIES || file.endsWith('tls.crt') ? 1 : 0));
   await expect.poll(() => takenUp(rig, balancer), WAIT).toEqual(once);
   return balancer;
 }
@@ -197,7 +187,7 @@ test('leaves, then the CA with an overlap, are changed under running and waiting
   const joinLine = async (): Promise<void> => {
     const build = rig.join(`${all.length}`, rig.door(AMD64), firstJoined + 2 * all.length * PLACE_TICK_MS);
     all.push(build);
-    if (countsEveryBuild) {
+    if (HAPROXY_COUNTS_EVERY_BUILD) {
       await expect.poll(async () => (await balancer.counters(AMD64)).queued, WAIT).toBe(waiting().length);
     } else {
       await expect.poll(() => build.connected, WAIT).toBe(true);
@@ -213,19 +203,20 @@ test('leaves, then the CA with an overlap, are changed under running and waiting
   const runningStates = () => running.map((build) => build?.state ?? real.process.exitCode);
 
   const connections = () =>
-    countsEveryBuild ? statesOf(all) : all.map(({ name, state }) => `${name}: ${state}`);
+    HAPROXY_COUNTS_EVERY_BUILD ? statesOf(all) : all.map(({ name, state }) => `${name}: ${state}`);
   /** New files at the load balancer: whoever builds and whoever waits keeps the connection that he has. */
   const takeUp = async (what: string, authority: Authority, trusted: readonly Authority[]): Promise<void> => {
     const trustNow = () => readFile(join(rig.folder, 'balancer/ca.crt'), 'utf8');
     const [before, counts, trustBefore] = [connections(), takenUp(rig, balancer), await trustNow()];
     const leaf = await renew(rig, authority, trusted);
     const newTrust = (await trustNow()) !== trustBefore;
-    const changed = (file = ''): boolean => file.endsWith('tls.crt') || (newTrust && takesAuthorities);
+    const changed = (file = ''): boolean =>
+      file.endsWith('tls.crt') || (newTrust && HAPROXY_TAKES_AUTHORITIES);
     await expect
       .poll(() => takenUp(rig, balancer), WAIT)
       .toEqual(counts.map((count, index) => count + (changed(FILES[index]) ? 1 : 0)));
     expect(connections(), what).toEqual(before);
-    if (newTrust && !takesAuthorities) await replaceBalancer(what);
+    if (newTrust && !HAPROXY_TAKES_AUTHORITIES) await replaceBalancer(what);
     expect(await shownBy(rig), what).toBe(await certificateOf(leaf));
     expect([running.length, waiting().length], what).toEqual([2, 2]);
   };
@@ -261,7 +252,7 @@ test('leaves, then the CA with an overlap, are changed under running and waiting
     builders[ordinal] = await rig.startBuilder(AMD64, ordinal, pair);
     await expect.poll(() => waiting().length, { message: what, ...WAIT }).toBe(1);
     running[ordinal] = line.find(({ state }) => state === 'building') ?? null;
-    if (countsEveryBuild) expect(running[ordinal], what).toBe(line[0]);
+    if (HAPROXY_COUNTS_EVERY_BUILD) expect(running[ordinal], what).toBe(line[0]);
     await joinLine();
   };
 
@@ -280,7 +271,7 @@ test('leaves, then the CA with an overlap, are changed under running and waiting
 
   expect(watch().mostOnOne).toBe(1);
   expect(all.filter(({ state }) => state === 'lost')).toEqual([]);
-  if (countsEveryBuild) expect(servedOrder(all)).toEqual(all.slice(0, -2).map(({ name }) => name));
+  if (HAPROXY_COUNTS_EVERY_BUILD) expect(servedOrder(all)).toEqual(all.slice(0, -2).map(({ name }) => name));
   const leftOver = await issue(rig.authority, join(rig.folder, 'left-over'), 'runner', []);
   await trust(leftOver, [nextAuthority]);
   const refused = rig.join('with a certificate of the old CA', { ...rig.door(AMD64), pair: leftOver });

@@ -1,13 +1,7 @@
 /** The server side's load balancer as generated: what it holds, what it counts, and how fast a new builder is used. */
 
 import { expect, test, vi } from 'vitest';
-import {
-  CHECK_INTERVAL_MS,
-  describeGrowth,
-  grow,
-  NEGATIVE_CACHE_MS,
-  WITHIN_MS,
-} from '../../support/growth.ts';
+import { describeGrowth, GROWTH_CHANGE, grow, NEGATIVE_CACHE_MS, WITHIN_MS } from '../../support/growth.ts';
 import {
   AMD64,
   ARM64,
@@ -97,7 +91,7 @@ test('from no builder to 1, 40 and 400: those who joined first build, the scaler
     tls: false,
     negativeCacheMs: NEGATIVE_CACHE_MS,
   });
-  const balancer = await rig.startBalancer(11, { checkIntervalMs: CHECK_INTERVAL_MS });
+  const balancer = await rig.startBalancer(11, GROWTH_CHANGE);
   const growth = await grow(rig, balancer);
   console.log(describeGrowth(growth));
   for (const { building, expected, demandErrors, afterNamesMs, afterAnswerMs } of growth.steps) {

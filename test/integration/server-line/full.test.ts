@@ -83,7 +83,7 @@ test('silent connections fill an entrance for seconds only, and nobody in line n
   rig.announce(AMD64, 0);
   await serveAll([...builds, late]);
   expect(servedOrder(builds)).toEqual(builds.map(({ name }) => name));
-}, 120_000);
+}, 240_000);
 
 test('twice as many builds as an entrance takes: so many wait in line, the others outside, and health answers', async () => {
   await using rig = await Rig.open({ pools: [{ name: AMD64, ceiling: 1 }], tls: false });
@@ -106,7 +106,7 @@ test('twice as many builds as an entrance takes: so many wait in line, the other
   await expect.poll(() => servedOrder(crowd).length, WAIT).toBeGreaterThan(0);
   await expect.poll(() => balancer.demand(AMD64), WAIT).toBe(limit);
   await expectAnswers(rig);
-}, 120_000);
+}, 240_000);
 
 test('connections to the metrics that ask for nothing take a few of their own, and go', async () => {
   await using rig = await Rig.open({ pools: [{ name: AMD64, ceiling: 1 }], tls: false });
@@ -130,5 +130,5 @@ test('connections to the metrics that ask for nothing take a few of their own, a
       () => true,
       () => false,
     );
-  await expect.poll(answers, { timeout: 15_000, interval: 500 }).toBe(true);
-}, 120_000);
+  await expect.poll(answers, { timeout: 25_000, interval: 500 }).toBe(true);
+}, 240_000);
