@@ -19,9 +19,9 @@ export default defineConfig({
     // Real builders share two cores: one file at a time keeps the measured states meaningful.
     fileParallelism: false,
     projects: [
-      project('unit', 30),
-      project('integration', 60),
-      project('end-to-end', 240),
+      project('unit', 120),
+      project('integration', 240),
+      project('end-to-end', 600),
       project('long', 3600),
     ],
   },

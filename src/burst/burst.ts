@@ -107,7 +107,13 @@ export async function runBurst(options: BurstOptions): Promise<BurstResult> {
   );
   signal.throwIfAborted();
   await sleep(SETTLE_MS, undefined, { signal });
-  const connections = (await pool.readCounters())?.totalSessions ?? 0;
+  // A load balancer that stands still for a moment is asked again.
+  let counters = await pool.readCounters();
+  for (let waitedMs = 0; counters === null && waitedMs < RECORDS_TIMEOUT_MS; waitedMs += 50) {
+    await sleep(50, undefined, { signal });
+    counters = await pool.readCounters();
+  }
+  const connections = counters?.totalSessions ?? 0;
   for (let waitedMs = 0; records.length < connections && waitedMs < RECORDS_TIMEOUT_MS; waitedMs += 50) {
     await sleep(50, undefined, { signal });
   }

@@ -30,7 +30,7 @@ export interface Balancer {
   stop(): Promise<void>;
 }
 
-const READY_TIMEOUT_MS = 10_000;
+const READY_TIMEOUT_MS = 60_000;
 const READY_POLL_MS = 20;
 const ANSWER_TIMEOUT_MS = 1_000;
 const END_GRACE_MS = 2_000;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const ROOT = '/sys/fs/cgroup';
-const ATTEMPTS = 20;
+const ATTEMPTS = 200;
 const PAUSE_MS = 50;
 
 /** Removes the group `name` and all below it, in every hierarchy (one with cgroup v2, several with v1). */

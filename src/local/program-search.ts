@@ -148,7 +148,7 @@ export async function isFit(name: ProgramName, path: string): Promise<boolean> {
     return true;
   }
   try {
-    const { stdout } = await promisify(execFile)(path, [...requirement.args], { timeout: 10_000 });
+    const { stdout } = await promisify(execFile)(path, [...requirement.args], { timeout: 60_000 });
     return isAtLeast(stdout, requirement.least);
   } catch {
     return false;

@@ -82,7 +82,8 @@ function findBelow(value: unknown, misnamed: readonly Finding[]): readonly Findi
 /** The only fault that a pool can have as a whole, when it is a map. */
 function isPoolName(value: unknown, path: Path): boolean {
   const pool = valueAt(value, path);
-  return path.length === 2 && path[0] === 'pools' && typeof pool === 'object' && pool !== null;
+  const isMap = typeof pool === 'object' && pool !== null && !Array.isArray(pool);
+  return path.length === 2 && path[0] === 'pools' && isMap;
 }
 
 function resolveAndSize(written: WrittenFile) {

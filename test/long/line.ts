@@ -11,12 +11,13 @@ import dnsPacket from 'dns-packet';
 import { backendName, GATHERING_MS, renderBalancer } from '../../src/pool/haproxy.ts';
 import { KEY_STEP_MS, OLD_KEY_STEP_MS } from '../../src/pool/priority.ts';
 import { PLACE_SETTING_ID } from '../../src/queue/token.ts';
+import { freePort } from '../support/buildkitd.ts';
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 const SETTINGS = 4;
-const ADMIN_TIMEOUT_MS = 5_000;
+const ADMIN_TIMEOUT_MS = 60_000;
 /** A load balancer that has just started gives no builder away at first. */
-const BUILDER_TIMEOUT_MS = 30_000;
+const BUILDER_TIMEOUT_MS = 60_000;
 
 /** An HTTP/2 SETTINGS frame of pairs of identifier and value (RFC 9113, section 6.5). */
 export function settingsFrame(settings: ReadonlyArray<readonly [id: number, value: number]>): Buffer {
@@ -107,17 +108,6 @@ export function startBuilder(): ReturnType<typeof listen> {
     socket.write(settingsFrame([]));
     socket.resume();
   });
-}
-
-const handedOut = new Set<number>();
-
-/** Never the same twice: two frontends on one port would share their clients. */
-async function freePort(): Promise<number> {
-  const probe = await listen(() => {});
-  probe.close();
-  if (handedOut.has(probe.port)) return await freePort();
-  handedOut.add(probe.port);
-  return probe.port;
 }
 
 export interface LoggedConnection {
@@ -256,8 +246,9 @@ async function startProgram(
   adminSocketPath: string,
   log: LoggedConnection[],
 ): Promise<ChildProcess> {
-  const { HAPROXY: program = 'haproxy' } = process.env;
-  const child = spawn(program, ['-db', '-f', configuration], {
+  const { HAPROXY: program = 'haproxy', SETPRIV: setpriv = 'setpriv' } = process.env;
+  // It ends with this process, however that ends.
+  const child = spawn(setpriv, ['--pdeathsig', 'KILL', '--', program, '-db', '-f', configuration], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let complaints = '';
@@ -331,7 +322,7 @@ export class Line {
     await this.#balancer.waitForBuilder(this.#name);
     this.served.length = 0;
     const build = this.dial('blocker', greeting(null), true);
-    await this.waitForServed(1, 10_000);
+    await this.waitForServed(1, 60_000);
     this.served.length = 0;
     return build;
   }

@@ -59,7 +59,7 @@ export function defaultProvenance(facts: GitHubFacts): string {
 function withBuilderId(attributes: string, facts: GitHubFacts): string {
   if (attributes === '' && facts.runUrl === undefined) return 'true';
   if (facts.runUrl === undefined) return attributes;
-  const id = `builder-id=${facts.runUrl}`;
+  const id = joinFields([`builder-id=${facts.runUrl}`]);
   if (attributes === '') return id;
   const given = parseFields(attributes).some((field) => splitField(field)[0] === 'builder-id');
   return given ? attributes : `${attributes},${id}`;

@@ -305,6 +305,16 @@ const LISTED = [
   new RegExp(`^\`[a-z-]+\` is (not given|".*"): (${REMEDIES.join('|')})`, 's'),
 ];
 
+test('a run whose number is no number is told to the provenance as one field', () => {
+  const { work } = draft({ endpoint, context: '.', provenance: 'mode=max' }, 'X64', {
+    ...JOB,
+    GITHUB_RUN_ID: ',"',
+  });
+  if (work.kind !== 'build') throw new Error(work.kind);
+  const [attest = ''] = work.attests;
+  expect(parseFields(attest).at(-1)).toMatch(/^builder-id=.*,"/);
+});
+
 test('a variable that is nothing but slashes is named with its value', () => {
   expect(() => draft({ endpoint, context: '.' }, 'X64', { ...JOB, GITHUB_SERVER_URL: '/' })).toThrow(
     '`GITHUB_SERVER_URL` is "/": write the URL of the Git server',

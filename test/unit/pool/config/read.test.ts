@@ -187,6 +187,11 @@ describe('YAML', () => {
       'version: 1\npools:\n  b:\n    monitoring: prometheus-operator\n    architectures: {}\n',
       /5:5: error: .*has no architecture/,
     ],
+    [
+      'a pool that is a list',
+      'version: 1\npools:\n  main:\n    - tls: off\n',
+      /3:3: error: pools\.main: a list does not fit: write a map/,
+    ],
     ['another version', MINIMAL.replace('1', '2'), /1:1: error: version: `2` does not fit: write version: 1/],
     ['a prototype', `${MINIMAL}__proto__: {min: 1}\n`, /error: __proto__: `"__proto__"` is no key here/],
   ])('%s: one line that says so', (_name, text, problem) => {
