@@ -479,7 +479,8 @@ describe('buildkit-pool up', { timeout: 240_000 }, () => {
     expect(result).toMatchObject({ failed: 0, ghosts: 0, order_inversions: 0, connections: 5 });
     expect(result.builds.map(({ outcome }) => outcome)).toEqual(Array.from({ length: 5 }, () => 'succeeded'));
     expect(result.builders.map(({ builds }) => builds).reduce((sum, count) => sum + count)).toBe(5);
-    expect(result.makespan_ms).toBeGreaterThanOrEqual(result.ideal_ms - 50);
+    // A build's own time is that of another process, whose end is noticed a moment later.
+    expect(result.makespan_ms).toBeGreaterThan(0.8 * result.ideal_ms);
   });
 
   test('bad options: one error that names all, and nothing is opened', async () => {
