@@ -15,5 +15,6 @@ export async function makeRunFolder(env: NodeJS.ProcessEnv): Promise<string> {
 }
 
 export async function removeRunFolder(folder: string): Promise<void> {
-  await rm(folder, { recursive: true, force: true });
+  // What was killed a moment ago may still be writing.
+  await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
 }

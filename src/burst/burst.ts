@@ -66,8 +66,13 @@ export async function runBurst(options: BurstOptions): Promise<BurstResult> {
   await pool.untilReady(options.pool.minBuilders, signal);
 
   const samples: DemandSample[] = [];
+  let looking = false;
   const sampling = setInterval(async () => {
+    // One look at a time: answers that come late come together, and are one look, not two.
+    if (looking) return;
+    looking = true;
     const counters = await pool.readCounters();
+    looking = false;
     if (counters !== null) {
       samples.push({ atMs: Date.now(), sessions: counters.sessions, liveClients: started - ended });
     }

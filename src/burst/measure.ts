@@ -90,10 +90,13 @@ export function computeIdealMakespan(
   return endMs - firstJoined(builds);
 }
 
+/** A time in the load balancer's log is a sum of whole milliseconds: two of them so close may be one moment. */
+const ROUNDING_MS = 2;
+
 /**
  * Pairs that were served in another order than that of their places. Places are 32-bit counters that may wrap; equal ones
- * are no inversion, nor are builds served in the same millisecond. Every build has a place: where the load balancer saw
- * none, no order was kept, and each pair of that build's counts.
+ * are no inversion, nor are builds served at the same moment, as far as the log can tell. Every build has a place: where
+ * the load balancer saw none, no order was kept, and each pair of that build's counts.
  */
 export function countInversions(connections: readonly ServedConnection[]): number {
   let inversions = 0;
@@ -103,8 +106,8 @@ export function countInversions(connections: readonly ServedConnection[]): numbe
         inversions += 1;
       } else {
         const places = comparePlaces(one.place, other.place);
-        const served = Math.sign(one.assignedAtMs - other.assignedAtMs);
-        inversions += places * served < 0 ? 1 : 0;
+        const apartMs = one.assignedAtMs - other.assignedAtMs;
+        inversions += places * apartMs < 0 && Math.abs(apartMs) > ROUNDING_MS ? 1 : 0;
       }
     }
   });

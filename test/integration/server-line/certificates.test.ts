@@ -202,6 +202,11 @@ test('leaves, then the CA with an overlap, are changed under running and waiting
   const running: Array<Build | null> = [null, holder];
   const runningStates = () => running.map((build) => build?.state ?? real.process.exitCode);
 
+  // Whoever knocks at a builder, as those do who have come over to a HAProxy before 3.1, would be let in by a gate that is
+  // about to end, and keep it from ending.
+  const untilAllWait = async (): Promise<void> => {
+    await expect.poll(async () => (await balancer.counters(AMD64)).queued, WAIT).toBe(2);
+  };
   const connections = () =>
     HAPROXY_COUNTS_EVERY_BUILD ? statesOf(all) : all.map(({ name, state }) => `${name}: ${state}`);
   /** New files at the load balancer: whoever builds and whoever waits keeps the connection that he has. */
@@ -228,6 +233,7 @@ test('leaves, then the CA with an overlap, are changed under running and waiting
     pod += 1;
     balancer = await startByScript(rig, pod);
     await expect.poll(() => balancer.demand(AMD64), WAIT).toBe(2);
+    await expect.poll(() => balancer.takenElsewhere(AMD64), WAIT).toBe(2);
     expect(runningStates(), what).toEqual(before);
   };
   /** The pod is asked to end: its gate lets nobody in any more, and goes with the build that it has. */
@@ -235,6 +241,7 @@ test('leaves, then the CA with an overlap, are changed under running and waiting
     const [old, last] = [builders[ordinal], running[ordinal]];
     if (old === undefined || last === undefined) throw new Error('no builder');
     const before = runningStates();
+    await untilAllWait();
     old.gate.kill('SIGUSR1');
     await expect
       .poll(async () => (await balancer.counters(AMD64)).servers.get(`b${ordinal}`)?.up, WAIT)
