@@ -1,4 +1,5 @@
 /** The arithmetic of a burst's results. Pure; docs/reports.md explains each number to people. */
+import { placeToken } from '../queue/token.ts';
 import type { Report } from '../report/report.ts';
 
 /** A build as it counts here; times in ms since the epoch. */
@@ -102,16 +103,26 @@ export function countInversions(connections: readonly ServedConnection[]): numbe
   let inversions = 0;
   connections.forEach((one, index) => {
     for (const other of connections.slice(index + 1)) {
-      if (one.place === null || other.place === null) {
+      const [onePlace, otherPlace] = [placeThatCounts(one), placeThatCounts(other)];
+      if (onePlace === null || otherPlace === null) {
         inversions += 1;
       } else {
-        const places = comparePlaces(one.place, other.place);
+        const places = comparePlaces(onePlace, otherPlace);
         const apartMs = one.assignedAtMs - other.assignedAtMs;
         inversions += places * apartMs < 0 && Math.abs(apartMs) > ROUNDING_MS ? 1 : 0;
       }
     }
   });
   return inversions;
+}
+
+/**
+ * The load balancer takes a place later than the arrival for the arrival (src/pool/priority.ts): a client that was slow
+ * to notice that its connection stands may say a tick too much.
+ */
+function placeThatCounts({ place, acceptedAtMs }: ServedConnection): number | null {
+  const arrival = placeToken(acceptedAtMs);
+  return place !== null && comparePlaces(place, arrival) > 0 ? arrival : place;
 }
 
 /** Negative when `one` joined before `other`: serial number arithmetic of 32 bits, as in RFC 1982. */

@@ -51,7 +51,8 @@ describe.each([
     // time may have changed places, and no others.
     const lostMs = result.handoff_ms?.max ?? 0;
     if (lostMs < STOOD_STILL_MS) expect(result.order_inversions).toBeLessThanOrEqual(inversionsAllowed);
-    const apartMs = PLACE_TICK_MS + (lostMs < STOOD_STILL_MS ? 0 : 2 * lostMs);
+    // A client may be slow to notice that its connection stands, and says then that it has joined.
+    const apartMs = 4 * PLACE_TICK_MS + (lostMs < STOOD_STILL_MS ? 0 : 2 * lostMs);
     expect(overtakings(result.builds, apartMs).length).toBeLessThanOrEqual(inversionsAllowed);
     expect(result.builds.map((build) => build.outcome)).toEqual(
       Array.from({ length: 18 }, () => 'succeeded'),

@@ -12,7 +12,7 @@ import {
   type ServedConnection,
   summarizeHandoffs,
 } from '../../../src/burst/measure.ts';
-import { placeToken } from '../../../src/queue/token.ts';
+import { PLACE_TICK_MS, placeToken } from '../../../src/queue/token.ts';
 
 const durationMs = fc.integer({ min: 1, max: 60_000 });
 
@@ -104,7 +104,8 @@ describe('inversions', () => {
   const connection = (place: number | null, assignedAtMs: number): ServedConnection => ({
     server: 'builder-0',
     place,
-    acceptedAtMs: 0,
+    // Later than all places below.
+    acceptedAtMs: 2 ** 20 * PLACE_TICK_MS,
     assignedAtMs,
     grantedAtMs: assignedAtMs,
     releasedAtMs: assignedAtMs + 1,
@@ -135,6 +136,13 @@ describe('inversions', () => {
     expect(countInversions([connection(7, 3), connection(8, 1)])).toBe(0);
     expect(countInversions([connection(7, 4), connection(8, 1)])).toBe(1);
     expect(countInversions([connection(7, 2), connection(8, 3), connection(null, 0)])).toBe(2);
+  });
+
+  test('a place later than the arrival counts as the arrival, as it does in the line', () => {
+    const early = { ...connection(1_000, 900), acceptedAtMs: 1_000 * PLACE_TICK_MS };
+    const hasty = { ...connection(1_001, 500), acceptedAtMs: 1_001 * PLACE_TICK_MS - 30 };
+    expect(countInversions([early, hasty])).toBe(0);
+    expect(countInversions([early, { ...hasty, acceptedAtMs: 1_001 * PLACE_TICK_MS }])).toBe(1);
   });
 
   test('a place after the counter has wrapped comes after one before', () => {
