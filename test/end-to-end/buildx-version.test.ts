@@ -71,7 +71,7 @@ function start(inputs: Record<string, string>): RunningAction {
     },
     {
       env: {
-        PATH: `${mkdtempSync(join(tmpdir(), 'empty-'))}:/usr/bin:/bin`,
+        PATH: '/usr/bin:/bin',
         BUILDX_RELEASES_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
         RUNNER_TOOL_CACHE: toolCache,
       },

@@ -45,7 +45,7 @@ afterAll(async () => {
 async function context(name: string, lines: string): Promise<string> {
   const path = join(folder, name);
   await mkdir(path, { recursive: true });
-  await copyFile('/bin/busybox', join(path, 'busybox'));
+  await copyFile(findProgram('busybox'), join(path, 'busybox'));
   await writeFile(join(path, 'Dockerfile'), `FROM scratch\nCOPY busybox /bin/busybox\n${lines}\n`);
   return path;
 }

@@ -1,6 +1,6 @@
 /** The lines of a set-up step in this process, on real load balancers and builders, with the real buildx. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,11 +25,14 @@ type Pool = Awaited<ReturnType<typeof openLocalPool>>;
 // Both have builders of this machine's architecture: what is built has no RUN, so any builder will do for any platform.
 const pools: Pool[] = [];
 let folder: string;
+/** What is built: it copies its own Dockerfile. */
+let copying: string;
 const open: Lines[] = [];
 const children: PlainBuild[] = [];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'ln-'));
+  copying = makeContext('FROM scratch\nCOPY Dockerfile /\n');
   for (let count = 0; count < 2; count++) pools.push(await openLocalPool({ minBuilders: 1, maxBuilders: 1 }));
   await Promise.all(pools.map((pool) => pool.untilReady(1)));
 }, 120_000);
@@ -40,7 +43,7 @@ afterEach(async () => {
 });
 afterAll(async () => {
   for (const pool of pools) await pool.stop();
-  await rm(folder, { recursive: true, force: true });
+  for (const path of [folder, copying]) await rm(path, { recursive: true, force: true });
 });
 
 const sessions = async () => await Promise.all(pools.map(sessionsOf));
@@ -105,17 +108,13 @@ async function openLines(
   return { lines, log, buildx };
 }
 
-function copying(): string {
-  return makeContext('FROM scratch\nCOPY Dockerfile /\n');
-}
-
 const BOTH = 'linux/amd64,linux/arm64';
 
 describe('two architectures', () => {
   it('a build of both takes a builder of each, in their order, and gives both back', async () => {
     const { lines, buildx } = await openLines();
     const before = await total();
-    const end = await buildx(['build', '--no-cache', '--platform', BOTH, copying()]).ended;
+    const end = await buildx(['build', '--no-cache', '--platform', BOTH, copying]).ended;
     expect(end.code, end.log).toBe(0);
     await eventually('given back', async () => (await sessions()).join() === '0,0');
     // On a machine that stands still between the two questions of buildx the second line is joined first, and put back once.
@@ -130,7 +129,7 @@ describe('two architectures', () => {
   it('a build of one takes one', async () => {
     const { lines, buildx } = await openLines();
     const before = await total();
-    const end = await buildx(['build', '--no-cache', '--platform', 'linux/arm64', copying()]).ended;
+    const end = await buildx(['build', '--no-cache', '--platform', 'linux/arm64', copying]).ended;
     expect(end.code, end.log).toBe(0);
     expect((await total()).map((count, index) => count - (before[index] ?? 0))).toEqual([0, 1]);
     expect(lines.report[0]?.waits).toEqual([]);
@@ -144,7 +143,7 @@ describe('two architectures', () => {
       const runs = jobs.map(async (job, index) => {
         const platforms = index === 1 ? ['linux/arm64', BOTH] : [BOTH, 'linux/arm64'];
         for (const platform of platforms) {
-          const end = await job.buildx(['build', '--no-cache', '--platform', platform, copying()]).ended;
+          const end = await job.buildx(['build', '--no-cache', '--platform', platform, copying]).ended;
           expect(end.code, end.log).toBe(0);
         }
         await job.lines.close();
@@ -160,10 +159,9 @@ describe('two architectures', () => {
 
 describe.each([
   ['the newest', () => findProgram('buildx')],
-  ['the oldest', () => join(findProgram('buildx'), '..', 'buildx-oldest-v0.16.0')],
+  ['the oldest', () => findProgram('buildx-oldest')],
 ])('%s buildx', (_, program) => {
   test('inspect, ls and create are answered without a place; a build takes one and waits for it', async () => {
-    if (!existsSync(program())) throw new Error(`${program()} is needed: see tools/buildx-oldest`);
     const { lines, buildx } = await openLines({ archs: ['amd64'] });
     const before = await total();
     const inspect = await buildx(['inspect', '--bootstrap'], program()).ended;
@@ -178,8 +176,8 @@ describe.each([
     expect(await total()).toEqual(before);
 
     const blocker = await openLines({ archs: ['amd64'], hold: 'job' });
-    expect((await blocker.buildx(['build', '--no-cache', copying()]).ended).code).toBe(0);
-    const build = buildx(['build', '--no-cache', '--progress=plain', copying()], program());
+    expect((await blocker.buildx(['build', '--no-cache', copying]).ended).code).toBe(0);
+    const build = buildx(['build', '--no-cache', '--progress=plain', copying], program());
     await eventually('two in line', async () => (await sessions())[0] === 2);
     // Beside one that waits, too.
     expect((await buildx(['inspect'], program()).ended).log).toContain('running');

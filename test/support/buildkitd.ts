@@ -1,37 +1,22 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
-import { homedir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
 import type { PoolConnection } from '../../src/gateway/pool-connection.ts';
 import { openingBytes, readGreeting } from '../../src/queue/preface.ts';
 import type { KeyPair } from './certificates.ts';
 
-type Program = 'buildkitd' | 'buildctl' | 'buildx' | 'docker';
+type Program = 'buildkitd' | 'buildctl' | 'buildx' | 'buildx-oldest' | 'busybox';
 
-/**
- * The path of a real program: the variable with its name in capitals, then PATH, then buildkit-pool's own cache.
- * @throws Error that says where it was looked for.
- */
+/** The path of a real program, as the tests' set-up or a benchmark has found it: in the variable with its name in capitals. */
 export function findProgram(name: Program): string {
-  const told = process.env[name.toUpperCase()];
-  const folders = [
-    ...(process.env['PATH'] ?? '').split(delimiter),
-    join(homedir(), '.cache/buildkit-pool/bin'),
-  ];
-  const candidates = told === undefined ? folders.map((folder) => join(folder, name)) : [told];
-  for (const path of candidates) {
-    try {
-      accessSync(path, constants.X_OK);
-      return path;
-    } catch {}
-  }
-  throw new Error(
-    `${name} is needed: set ${name.toUpperCase()}, or put it on PATH or in ~/.cache/buildkit-pool/bin`,
-  );
+  const variable = name.toUpperCase().replaceAll('-', '_');
+  const path = process.env[variable];
+  if (path === undefined)
+    throw new Error(`${name} is needed: set ${variable}, as test/support/programs.setup.ts does`);
+  return path;
 }
 
 export interface Buildkitd {
